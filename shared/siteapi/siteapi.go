@@ -97,6 +97,9 @@ type AttemptInfo struct {
 	Job   string `json:"job"`
 	Epoch uint64 `json:"epoch"`
 	Stage string `json:"stage"` // the agent's own word, for people
+	// What the agent does already and needs no telling again: a poll whose only news they are is held.
+	Cancelling bool `json:"cancelling,omitempty"` // the attempt is being stopped, or has been
+	Watching   bool `json:"watching,omitempty"`   // live chunks of its logs are being sent
 }
 
 // PollResponse is the difference between the agent's journal and the state. All lists may be empty.
@@ -233,9 +236,12 @@ type OffsetRequest struct {
 	Paths []string `json:"paths"`
 }
 
-// OffsetResponse holds the verified offsets; a path that is not there is left out.
+// OffsetResponse holds the verified offsets and the SHA-256 (hex) of the bytes before them, which the agent
+// compares with its own; a path that is not there is left out of both. Without the hash of a file the agent
+// sends it from its start.
 type OffsetResponse struct {
-	Offsets map[string]int64 `json:"offsets"`
+	Offsets map[string]int64  `json:"offsets"`
+	SHA256  map[string]string `json:"sha256,omitempty"`
 }
 
 // SealRequest asks that files be made durable, checked and moved into the store. Safe to repeat.
