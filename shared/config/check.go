@@ -26,12 +26,12 @@ func check(file string, where *Positions, into reflect.Type) Errors {
 		if slices.ContainsFunc(bad, func(b []string) bool { return hasPrefix(e.path, b) }) {
 			continue
 		}
-		problem := checkEntry(e, into)
+		problem, unknown := checkEntry(e, into)
 		if problem == "" {
 			continue
 		}
 		line, column := where.position(e.at)
-		errs = append(errs, &Error{File: file, Line: line, Column: column, Key: pathString(e.path), Problem: problem})
+		errs = append(errs, &Error{File: file, Line: line, Column: column, Key: pathString(e.path), Problem: problem, Unknown: unknown})
 		bad = append(bad, e.path)
 	}
 	return errs
@@ -41,30 +41,30 @@ func hasPrefix(path, prefix []string) bool {
 	return len(path) >= len(prefix) && slices.Equal(path[:len(prefix)], prefix)
 }
 
-// checkEntry says what is wrong with one key and its value, or "".
-func checkEntry(e entry, into reflect.Type) string {
+// checkEntry says what is wrong with one key and its value, or "", and whether nobody knows the key.
+func checkEntry(e entry, into reflect.Type) (problem string, unknown bool) {
 	t := into
 	for i, part := range e.path {
 		t = deref(t)
 		switch {
 		case t.Kind() == reflect.Interface:
-			return "" // decoded as it comes, checked by the owner of the type
+			return "", false // decoded as it comes, checked by the owner of the type
 		case t.Kind() == reflect.Map, t.Kind() == reflect.Slice, t.Kind() == reflect.Array:
 			t = t.Elem()
 		case t.Kind() == reflect.Struct:
 			f, allowed := field(t, part)
 			if f == nil && i == len(e.path)-1 {
-				return "unknown key; allowed: " + strings.Join(allowed, ", ")
+				return "unknown key; allowed: " + strings.Join(allowed, ", "), true
 			}
 			if f == nil {
-				return ""
+				return "", false
 			}
 			t = f
 		default:
-			return ""
+			return "", false
 		}
 	}
-	return checkValue(e, deref(t))
+	return checkValue(e, deref(t)), false
 }
 
 func deref(t reflect.Type) reflect.Type {

@@ -30,6 +30,7 @@ type Error struct {
 	Column  int    // in bytes, from 1; 0 when unknown
 	Key     string // dotted path, array elements counted from 0: "parameter[2].unit"; may be empty
 	Problem string // what is wrong and what would be right
+	Unknown bool   // the key is unknown; everything else was still decoded
 }
 
 // Error returns "file:line: key: problem", leaving out what is not known.
@@ -118,14 +119,16 @@ func Decode(file string, data []byte, into any) error {
 	if err != nil {
 		return Errors{where.broken(file, err)}
 	}
-	if errs := check(file, where, reflect.TypeOf(into)); len(errs) > 0 {
-		return errs.Err()
+	errs := check(file, where, reflect.TypeOf(into))
+	err = toml.NewDecoder(bytes.NewReader(data)).Decode(into) // goes on past unknown keys, which check has found
+	if err != nil && (len(errs) == 0 || onlyUnknown(errs)) {
+		errs = append(errs, fromDecoder(file, where, err))
 	}
-	err = toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields().Decode(into)
-	if err == nil {
-		return nil
-	}
-	return Errors{fromDecoder(file, where, err)}
+	return errs.Err()
+}
+
+func onlyUnknown(errs Errors) bool {
+	return !slices.ContainsFunc(errs, func(e *Error) bool { return !e.Unknown })
 }
 
 // fromDecoder turns what only the decoder notices, such as a key set twice, into an Error.
