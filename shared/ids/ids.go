@@ -69,3 +69,6 @@ func ValidSHA256(s string) bool {
 
 // BatchName is the name of an attempt's job in a batch system that takes long names.
 func BatchName(job string, epoch uint64) string { return fmt.Sprintf("consort-%s-%d", job, epoch) }
+
+// NewUpload returns a fresh id for an upload: a ULID in lower case.
+func NewUpload(now time.Time) string { return newULID(now) }
