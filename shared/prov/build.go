@@ -31,6 +31,7 @@ func FromRecord(rec JobRecord, authority string) (*Graph, error) {
 	b.theJob()
 	b.definition()
 	b.parameters()
+	b.configs()
 	b.inputs()
 	b.attempts()
 	b.transfers()
@@ -54,6 +55,7 @@ var (
 	typeReplica     = fedTerm("Replica")
 	typeLog         = fedTerm("Log")
 	typeParameter   = voprovTerm("Parameter")
+	typeConfigFile  = voprovTerm("ConfigFile")
 	typeDataset     = voprovTerm("DatasetEntity")
 	typePartOf      = fedTerm("wasPartOf")
 	typeRetryOf     = fedTerm("retryOf")
@@ -63,6 +65,7 @@ var (
 
 	nameSHA256  = fedTerm("sha256")
 	nameBytes   = fedTerm("bytes")
+	nameWanted  = fedTerm("requestedInput")
 	nameDefault = fedTerm("isDefault")
 	nameSecret  = fedTerm("isSecret")
 	nameError   = fedTerm("error")
@@ -181,7 +184,7 @@ func (b *builder) theJob() {
 	l.failure(rec.Error)
 	if d == nil || d.Started.IsZero() {
 		for i := range rec.Inputs {
-			l.put(fedTerm("requestedInput"), Name(inputEntity(&rec.Inputs[i])))
+			l.put(nameWanted, Name(inputEntity(&rec.Inputs[i])))
 		}
 	}
 	b.add(Record{Kind: Activity, ID: b.job, Time: rec.Started, End: rec.Ended, Attrs: l})
@@ -331,12 +334,17 @@ func (b *builder) parameters() {
 		}
 		l.put(nameDefault, Boolean(p.Default))
 		b.add(Record{Kind: Entity, ID: id, Attrs: l})
-		b.add(Record{Kind: Influence, Refs: []QName{b.job, id}, Attrs: []Attr{
-			{nameType, Name(typeConfigured)}, {voprovTerm("artefactType"), String("Parameter")}}})
+		b.configured(id, "Parameter")
 		if described[p.Name] {
 			b.describe(id, b.part(PartParameter, p.Name), typeDescription)
 		}
 	}
+}
+
+// configured states that a parameter or a configuration file configured the job.
+func (b *builder) configured(by QName, artefact string) {
+	b.add(Record{Kind: Influence, Refs: []QName{b.job, by}, Attrs: []Attr{
+		{nameType, Name(typeConfigured)}, {voprovTerm("artefactType"), String(artefact)}}})
 }
 
 // typedParameter gives a parameter's value the datatype of its definition, where the text has its form.

@@ -5,6 +5,23 @@ import (
 	"time"
 )
 
+// configs states the configuration files and the script of the job. Their templates are part of the
+// definition's digest.
+func (b *builder) configs() {
+	for _, c := range b.rec.Configs {
+		var l attrList
+		l.types(typeConfigFile)
+		if c.Script {
+			l.types(fedTerm("Script"))
+		}
+		l.text(nameLabel, c.Name)
+		l.text(nameName, c.Name)
+		id := ConfigID(b.rec.Job, c.Name)
+		b.file(id, l, "", c.SHA256, c.Size)
+		b.configured(id, "ConfigFile")
+	}
+}
+
 // countInputs numbers the inputs of roles that have several.
 func (b *builder) countInputs() {
 	b.several = map[string]int{}

@@ -43,6 +43,9 @@ func TransferID(job string, n int) QName {
 // ParameterID names a parameter as given to a job: job:<job>.p.<name>.
 func ParameterID(job, name string) QName { return jobPart(job, "p", name, 0) }
 
+// ConfigID names a configuration file, or the script, as given to a job: job:<job>.c.<file>.
+func ConfigID(job, file string) QName { return jobPart(job, "c", file, 0) }
+
 // UsedID names a job's use of an input: job:<job>.u.<role>, with .<n> where a role has several inputs.
 func UsedID(job, role string, n int) QName { return jobPart(job, "u", role, n) }
 

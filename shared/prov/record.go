@@ -20,13 +20,15 @@ type JobRecord struct {
 	// Duration is the execution duration in seconds; 0 means no limit.
 	Duration   int64             `json:"duration,omitempty"`
 	Parameters []ParameterRecord `json:"parameters,omitempty"`
-	Inputs     []InputRecord     `json:"inputs,omitempty"`
-	Attempts   []AttemptRecord   `json:"attempts,omitempty"`
-	Transfers  []TransferRecord  `json:"transfers,omitempty"`
-	Results    []ResultRecord    `json:"results,omitempty"`
-	Logs       []LogRecord       `json:"logs,omitempty"`
-	Controller SoftwareRecord    `json:"controller,omitzero"`
-	Error      *ErrorRecord      `json:"error,omitempty"`
+	// Configs are the script and the rendered configuration files that the code was given.
+	Configs    []ConfigRecord   `json:"configs,omitempty"`
+	Inputs     []InputRecord    `json:"inputs,omitempty"`
+	Attempts   []AttemptRecord  `json:"attempts,omitempty"`
+	Transfers  []TransferRecord `json:"transfers,omitempty"`
+	Results    []ResultRecord   `json:"results,omitempty"`
+	Logs       []LogRecord      `json:"logs,omitempty"`
+	Controller SoftwareRecord   `json:"controller,omitzero"`
+	Error      *ErrorRecord     `json:"error,omitempty"`
 	// Destroyed is when the files of the job went; the reason says why.
 	Destroyed time.Time `json:"destroyed,omitzero"`
 	Reason    string    `json:"reason,omitempty"`
@@ -89,6 +91,14 @@ type ParameterRecord struct {
 	Values  []string `json:"values,omitempty"`
 	Default bool     `json:"default,omitempty"`
 	Secret  bool     `json:"secret,omitempty"`
+}
+
+// ConfigRecord is a configuration file as the code read it, or the script.
+type ConfigRecord struct {
+	Name   string `json:"name"`
+	SHA256 string `json:"sha256,omitempty"`
+	Size   *int64 `json:"size,omitempty"` // bytes
+	Script bool   `json:"script,omitempty"`
 }
 
 // InputRecord is a file asked for as an input. Exactly one of Upload, URL, Job says where it came from.

@@ -145,6 +145,9 @@ func (t *tree) entity(b branch, label string, id QName, depth int) {
 	}
 	t.told[id] = true
 	var about []string
+	if s := attrText(r, nameLocation); s != "" {
+		about = append(about, s)
+	}
 	if s := attrText(r, voprovTerm("contentType")); s != "" {
 		about = append(about, s)
 	}
@@ -231,6 +234,11 @@ func (t *tree) activity(b branch, label string, id QName, depth int) {
 			say("with", parameterLine(p))
 		}
 	}
+	for _, a := range r.Attrs {
+		if q, ok := a.Value.QName(); ok && a.Name == nameWanted {
+			children = append(children, func(b branch) { t.entity(b, "wanted:", q, depth+1) })
+		}
+	}
 	for _, u := range t.lines.usage[id] {
 		children = append(children, func(b branch) { t.entity(b, "used "+attrText(u, nameRole)+":", u.Ref(1), depth+1) })
 	}
@@ -282,8 +290,11 @@ func attemptLine(a *Record) string {
 	return text
 }
 
-// parameterLine tells name and values of a parameter.
+// parameterLine tells name and values of a parameter, or name and content of a configuration file.
 func parameterLine(p *Record) string {
+	if p.HasType(typeConfigFile) {
+		return attrText(p, nameName) + "  sha256 " + attrText(p, nameSHA256)
+	}
 	var values []string
 	for _, a := range p.Attrs {
 		if a.Name == voprovTerm("value") {
