@@ -40,6 +40,7 @@ const (
 	Result_REFUSED       Result_Code = 6 // a token that is wrong, used or expired; a revoked site; a digest that differs
 	Result_INCOMPLETE    Result_Code = 7 // parts of the manifest are missing or differ from the hash given
 	Result_TOO_LARGE     Result_Code = 8 // a bound of DESIGN section 5.3 would be passed
+	Result_INVALID       Result_Code = 9 // malformed (an id, a name, a digest, a number): a mistake of the program that proposed it
 )
 
 // Enum value maps for Result_Code.
@@ -54,6 +55,7 @@ var (
 		6: "REFUSED",
 		7: "INCOMPLETE",
 		8: "TOO_LARGE",
+		9: "INVALID",
 	}
 	Result_Code_value = map[string]int32{
 		"OK":            0,
@@ -65,6 +67,7 @@ var (
 		"REFUSED":       6,
 		"INCOMPLETE":    7,
 		"TOO_LARGE":     8,
+		"INVALID":       9,
 	}
 )
 
@@ -579,6 +582,7 @@ type Result struct {
 	Epoch         uint64                 `protobuf:"varint,6,opt,name=epoch,proto3" json:"epoch,omitempty"`     // of the job, after the command
 	Done          bool                   `protobuf:"varint,7,opt,name=done,proto3" json:"done,omitempty"`       // Purge, ForgetContent, ExpireRequests: nothing is left to do
 	Definition    string                 `protobuf:"bytes,8,opt,name=definition,proto3" json:"definition,omitempty"`
+	Site          string                 `protobuf:"bytes,9,opt,name=site,proto3" json:"site,omitempty"` // EnrolSite: the name that the token stands for
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -665,6 +669,13 @@ func (x *Result) GetDone() bool {
 func (x *Result) GetDefinition() string {
 	if x != nil {
 		return x.Definition
+	}
+	return ""
+}
+
+func (x *Result) GetSite() string {
+	if x != nil {
+		return x.Site
 	}
 	return ""
 }
@@ -3226,7 +3237,7 @@ const file_coordinator_command_command_proto_rawDesc = "" +
 	"revokeSite\x12J\n" +
 	"\x0eforget_content\x18< \x01(\v2!.consort.command.v1.ForgetContentH\x00R\rforgetContent\x12M\n" +
 	"\x0fexpire_requests\x18= \x01(\v2\".consort.command.v1.ExpireRequestsH\x00R\x0eexpireRequestsB\x06\n" +
-	"\x04body\"\xf1\x02\n" +
+	"\x04body\"\x92\x03\n" +
 	"\x06Result\x123\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x1f.consort.command.v1.Result.CodeR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x10\n" +
@@ -3237,7 +3248,8 @@ const file_coordinator_command_command_proto_rawDesc = "" +
 	"\x04done\x18\a \x01(\bR\x04done\x12\x1e\n" +
 	"\n" +
 	"definition\x18\b \x01(\tR\n" +
-	"definition\"\x8b\x01\n" +
+	"definition\x12\x12\n" +
+	"\x04site\x18\t \x01(\tR\x04site\"\x98\x01\n" +
 	"\x04Code\x12\x06\n" +
 	"\x02OK\x10\x00\x12\r\n" +
 	"\tNOT_FOUND\x10\x01\x12\x11\n" +
@@ -3249,7 +3261,8 @@ const file_coordinator_command_command_proto_rawDesc = "" +
 	"\aREFUSED\x10\x06\x12\x0e\n" +
 	"\n" +
 	"INCOMPLETE\x10\a\x12\r\n" +
-	"\tTOO_LARGE\x10\b\"7\n" +
+	"\tTOO_LARGE\x10\b\x12\v\n" +
+	"\aINVALID\x10\t\"7\n" +
 	"\rLeaderStarted\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\"L\n" +

@@ -26,17 +26,15 @@ const (
 
 // Meta is written with every batch, in the same transaction.
 type Meta struct {
-	state              protoimpl.MessageState `protogen:"open.v1"`
-	AppliedIndex       uint64                 `protobuf:"varint,1,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
-	AppliedTerm        uint64                 `protobuf:"varint,2,opt,name=applied_term,json=appliedTerm,proto3" json:"applied_term,omitempty"`
-	LastTimeUs         int64                  `protobuf:"varint,3,opt,name=last_time_us,json=lastTimeUs,proto3" json:"last_time_us,omitempty"` // greatest cluster time applied
-	Format             uint32                 `protobuf:"varint,4,opt,name=format,proto3" json:"format,omitempty"`
-	ClusterId          string                 `protobuf:"bytes,5,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
-	Authority          string                 `protobuf:"bytes,6,opt,name=authority,proto3" json:"authority,omitempty"`
-	ConfigurationIndex uint64                 `protobuf:"varint,7,opt,name=configuration_index,json=configurationIndex,proto3" json:"configuration_index,omitempty"` // Raft configuration
-	Configuration      []byte                 `protobuf:"bytes,8,opt,name=configuration,proto3" json:"configuration,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AppliedIndex  uint64                 `protobuf:"varint,1,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
+	AppliedTerm   uint64                 `protobuf:"varint,2,opt,name=applied_term,json=appliedTerm,proto3" json:"applied_term,omitempty"`
+	LastTimeUs    int64                  `protobuf:"varint,3,opt,name=last_time_us,json=lastTimeUs,proto3" json:"last_time_us,omitempty"` // greatest cluster time applied
+	Format        uint32                 `protobuf:"varint,4,opt,name=format,proto3" json:"format,omitempty"`
+	ClusterId     string                 `protobuf:"bytes,5,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	Authority     string                 `protobuf:"bytes,6,opt,name=authority,proto3" json:"authority,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Meta) Reset() {
@@ -111,14 +109,53 @@ func (x *Meta) GetAuthority() string {
 	return ""
 }
 
-func (x *Meta) GetConfigurationIndex() uint64 {
+// RaftConfiguration is the newest Raft configuration this node knows of.
+type RaftConfiguration struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Configuration []byte                 `protobuf:"bytes,2,opt,name=configuration,proto3" json:"configuration,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RaftConfiguration) Reset() {
+	*x = RaftConfiguration{}
+	mi := &file_coordinator_state_record_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RaftConfiguration) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RaftConfiguration) ProtoMessage() {}
+
+func (x *RaftConfiguration) ProtoReflect() protoreflect.Message {
+	mi := &file_coordinator_state_record_proto_msgTypes[1]
 	if x != nil {
-		return x.ConfigurationIndex
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RaftConfiguration.ProtoReflect.Descriptor instead.
+func (*RaftConfiguration) Descriptor() ([]byte, []int) {
+	return file_coordinator_state_record_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *RaftConfiguration) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
 	}
 	return 0
 }
 
-func (x *Meta) GetConfiguration() []byte {
+func (x *RaftConfiguration) GetConfiguration() []byte {
 	if x != nil {
 		return x.Configuration
 	}
@@ -155,14 +192,16 @@ type Job struct {
 	FailedAttempts      int32                  `protobuf:"varint,25,opt,name=failed_attempts,json=failedAttempts,proto3" json:"failed_attempts,omitempty"`           // that count against retry.max
 	RunStartedUs        int64                  `protobuf:"varint,26,opt,name=run_started_us,json=runStartedUs,proto3" json:"run_started_us,omitempty"`               // of the current attempt; its run limit counts from here
 	WorkLeaseUntilUs    int64                  `protobuf:"varint,27,opt,name=work_lease_until_us,json=workLeaseUntilUs,proto3" json:"work_lease_until_us,omitempty"` // of the current attempt
-	PurgedEpoch         uint64                 `protobuf:"varint,28,opt,name=purged_epoch,json=purgedEpoch,proto3" json:"purged_epoch,omitempty"`                    // attempts up to this one keep no staged manifest any more
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	PurgedEpoch         uint64                 `protobuf:"varint,28,opt,name=purged_epoch,json=purgedEpoch,proto3" json:"purged_epoch,omitempty"`                    // attempts up to this one keep no staged manifest any more,
+	// but for commit_epoch
+	HasSecrets    bool `protobuf:"varint,29,opt,name=has_secrets,json=hasSecrets,proto3" json:"has_secrets,omitempty"` // the spec has secret values, wiped when the job ends
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Job) Reset() {
 	*x = Job{}
-	mi := &file_coordinator_state_record_proto_msgTypes[1]
+	mi := &file_coordinator_state_record_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -174,7 +213,7 @@ func (x *Job) String() string {
 func (*Job) ProtoMessage() {}
 
 func (x *Job) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_state_record_proto_msgTypes[1]
+	mi := &file_coordinator_state_record_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -187,7 +226,7 @@ func (x *Job) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Job.ProtoReflect.Descriptor instead.
 func (*Job) Descriptor() ([]byte, []int) {
-	return file_coordinator_state_record_proto_rawDescGZIP(), []int{1}
+	return file_coordinator_state_record_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Job) GetId() string {
@@ -386,6 +425,13 @@ func (x *Job) GetPurgedEpoch() uint64 {
 	return 0
 }
 
+func (x *Job) GetHasSecrets() bool {
+	if x != nil {
+		return x.HasSecrets
+	}
+	return false
+}
+
 type Failure struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Class         string                 `protobuf:"bytes,1,opt,name=class,proto3" json:"class,omitempty"`
@@ -396,7 +442,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_coordinator_state_record_proto_msgTypes[2]
+	mi := &file_coordinator_state_record_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -408,7 +454,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_state_record_proto_msgTypes[2]
+	mi := &file_coordinator_state_record_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -421,7 +467,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_coordinator_state_record_proto_rawDescGZIP(), []int{2}
+	return file_coordinator_state_record_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Failure) GetClass() string {
@@ -451,7 +497,7 @@ type Spec struct {
 
 func (x *Spec) Reset() {
 	*x = Spec{}
-	mi := &file_coordinator_state_record_proto_msgTypes[3]
+	mi := &file_coordinator_state_record_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -463,7 +509,7 @@ func (x *Spec) String() string {
 func (*Spec) ProtoMessage() {}
 
 func (x *Spec) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_state_record_proto_msgTypes[3]
+	mi := &file_coordinator_state_record_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -476,7 +522,7 @@ func (x *Spec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Spec.ProtoReflect.Descriptor instead.
 func (*Spec) Descriptor() ([]byte, []int) {
-	return file_coordinator_state_record_proto_rawDescGZIP(), []int{3}
+	return file_coordinator_state_record_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Spec) GetParameters() []*command.Parameter {
@@ -530,7 +576,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_coordinator_state_record_proto_msgTypes[4]
+	mi := &file_coordinator_state_record_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -542,7 +588,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_state_record_proto_msgTypes[4]
+	mi := &file_coordinator_state_record_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -555,7 +601,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_coordinator_state_record_proto_rawDescGZIP(), []int{4}
+	return file_coordinator_state_record_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Attempt) GetJob() string {
@@ -672,7 +718,7 @@ type ManifestPart struct {
 
 func (x *ManifestPart) Reset() {
 	*x = ManifestPart{}
-	mi := &file_coordinator_state_record_proto_msgTypes[5]
+	mi := &file_coordinator_state_record_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -684,7 +730,7 @@ func (x *ManifestPart) String() string {
 func (*ManifestPart) ProtoMessage() {}
 
 func (x *ManifestPart) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_state_record_proto_msgTypes[5]
+	mi := &file_coordinator_state_record_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -697,7 +743,7 @@ func (x *ManifestPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ManifestPart.ProtoReflect.Descriptor instead.
 func (*ManifestPart) Descriptor() ([]byte, []int) {
-	return file_coordinator_state_record_proto_rawDescGZIP(), []int{5}
+	return file_coordinator_state_record_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ManifestPart) GetFiles() []*command.File {
@@ -718,7 +764,7 @@ type Results struct {
 
 func (x *Results) Reset() {
 	*x = Results{}
-	mi := &file_coordinator_state_record_proto_msgTypes[6]
+	mi := &file_coordinator_state_record_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -730,7 +776,7 @@ func (x *Results) String() string {
 func (*Results) ProtoMessage() {}
 
 func (x *Results) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_state_record_proto_msgTypes[6]
+	mi := &file_coordinator_state_record_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -743,7 +789,7 @@ func (x *Results) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Results.ProtoReflect.Descriptor instead.
 func (*Results) Descriptor() ([]byte, []int) {
-	return file_coordinator_state_record_proto_rawDescGZIP(), []int{6}
+	return file_coordinator_state_record_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Results) GetEpoch() uint64 {
@@ -782,7 +828,7 @@ type Definition struct {
 
 func (x *Definition) Reset() {
 	*x = Definition{}
-	mi := &file_coordinator_state_record_proto_msgTypes[7]
+	mi := &file_coordinator_state_record_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -794,7 +840,7 @@ func (x *Definition) String() string {
 func (*Definition) ProtoMessage() {}
 
 func (x *Definition) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_state_record_proto_msgTypes[7]
+	mi := &file_coordinator_state_record_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -807,7 +853,7 @@ func (x *Definition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Definition.ProtoReflect.Descriptor instead.
 func (*Definition) Descriptor() ([]byte, []int) {
-	return file_coordinator_state_record_proto_rawDescGZIP(), []int{7}
+	return file_coordinator_state_record_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Definition) GetName() string {
@@ -870,14 +916,15 @@ type Site struct {
 	AddedUs        int64                  `protobuf:"varint,7,opt,name=added_us,json=addedUs,proto3" json:"added_us,omitempty"`
 	EnrolledUs     int64                  `protobuf:"varint,8,opt,name=enrolled_us,json=enrolledUs,proto3" json:"enrolled_us,omitempty"`
 	RevokedUs      int64                  `protobuf:"varint,9,opt,name=revoked_us,json=revokedUs,proto3" json:"revoked_us,omitempty"`
-	LastFragment   uint64                 `protobuf:"varint,10,opt,name=last_fragment,json=lastFragment,proto3" json:"last_fragment,omitempty"` // number of the newest fragment stored
+	LastFragment   uint64                 `protobuf:"varint,10,opt,name=last_fragment,json=lastFragment,proto3" json:"last_fragment,omitempty"` // greatest number of a fragment stored
+	FormerKeys     [][]byte               `protobuf:"bytes,11,rep,name=former_keys,json=formerKeys,proto3" json:"former_keys,omitempty"`        // public keys it had before: older fragments are signed with them
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Site) Reset() {
 	*x = Site{}
-	mi := &file_coordinator_state_record_proto_msgTypes[8]
+	mi := &file_coordinator_state_record_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -889,7 +936,7 @@ func (x *Site) String() string {
 func (*Site) ProtoMessage() {}
 
 func (x *Site) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_state_record_proto_msgTypes[8]
+	mi := &file_coordinator_state_record_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -902,7 +949,7 @@ func (x *Site) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Site.ProtoReflect.Descriptor instead.
 func (*Site) Descriptor() ([]byte, []int) {
-	return file_coordinator_state_record_proto_rawDescGZIP(), []int{8}
+	return file_coordinator_state_record_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Site) GetName() string {
@@ -975,17 +1022,25 @@ func (x *Site) GetLastFragment() uint64 {
 	return 0
 }
 
+func (x *Site) GetFormerKeys() [][]byte {
+	if x != nil {
+		return x.FormerKeys
+	}
+	return nil
+}
+
 type Content struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Size          int64                  `protobuf:"varint,1,opt,name=size,proto3" json:"size,omitempty"`
 	ZeroSinceUs   int64                  `protobuf:"varint,2,opt,name=zero_since_us,json=zeroSinceUs,proto3" json:"zero_since_us,omitempty"` // 0 while referenced
+	Refs          int64                  `protobuf:"varint,3,opt,name=refs,proto3" json:"refs,omitempty"`                                    // number of holders
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Content) Reset() {
 	*x = Content{}
-	mi := &file_coordinator_state_record_proto_msgTypes[9]
+	mi := &file_coordinator_state_record_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -997,7 +1052,7 @@ func (x *Content) String() string {
 func (*Content) ProtoMessage() {}
 
 func (x *Content) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_state_record_proto_msgTypes[9]
+	mi := &file_coordinator_state_record_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1010,7 +1065,7 @@ func (x *Content) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Content.ProtoReflect.Descriptor instead.
 func (*Content) Descriptor() ([]byte, []int) {
-	return file_coordinator_state_record_proto_rawDescGZIP(), []int{9}
+	return file_coordinator_state_record_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Content) GetSize() int64 {
@@ -1027,6 +1082,13 @@ func (x *Content) GetZeroSinceUs() int64 {
 	return 0
 }
 
+func (x *Content) GetRefs() int64 {
+	if x != nil {
+		return x.Refs
+	}
+	return 0
+}
+
 type Request struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Hash          []byte                 `protobuf:"bytes,1,opt,name=hash,proto3" json:"hash,omitempty"`
@@ -1038,7 +1100,7 @@ type Request struct {
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_coordinator_state_record_proto_msgTypes[10]
+	mi := &file_coordinator_state_record_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1050,7 +1112,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_state_record_proto_msgTypes[10]
+	mi := &file_coordinator_state_record_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1063,7 +1125,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_coordinator_state_record_proto_rawDescGZIP(), []int{10}
+	return file_coordinator_state_record_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Request) GetHash() []byte {
@@ -1100,7 +1162,7 @@ type FragmentRecord struct {
 
 func (x *FragmentRecord) Reset() {
 	*x = FragmentRecord{}
-	mi := &file_coordinator_state_record_proto_msgTypes[11]
+	mi := &file_coordinator_state_record_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1112,7 +1174,7 @@ func (x *FragmentRecord) String() string {
 func (*FragmentRecord) ProtoMessage() {}
 
 func (x *FragmentRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_state_record_proto_msgTypes[11]
+	mi := &file_coordinator_state_record_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1125,7 +1187,7 @@ func (x *FragmentRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FragmentRecord.ProtoReflect.Descriptor instead.
 func (*FragmentRecord) Descriptor() ([]byte, []int) {
-	return file_coordinator_state_record_proto_rawDescGZIP(), []int{11}
+	return file_coordinator_state_record_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *FragmentRecord) GetSite() string {
@@ -1167,7 +1229,7 @@ var File_coordinator_state_record_proto protoreflect.FileDescriptor
 
 const file_coordinator_state_record_proto_rawDesc = "" +
 	"\n" +
-	"\x1ecoordinator/state/record.proto\x12\x10consort.state.v1\x1a!coordinator/command/command.proto\"\x9c\x02\n" +
+	"\x1ecoordinator/state/record.proto\x12\x10consort.state.v1\x1a!coordinator/command/command.proto\"\xd1\x01\n" +
 	"\x04Meta\x12#\n" +
 	"\rapplied_index\x18\x01 \x01(\x04R\fappliedIndex\x12!\n" +
 	"\fapplied_term\x18\x02 \x01(\x04R\vappliedTerm\x12 \n" +
@@ -1176,9 +1238,10 @@ const file_coordinator_state_record_proto_rawDesc = "" +
 	"\x06format\x18\x04 \x01(\rR\x06format\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x05 \x01(\tR\tclusterId\x12\x1c\n" +
-	"\tauthority\x18\x06 \x01(\tR\tauthority\x12/\n" +
-	"\x13configuration_index\x18\a \x01(\x04R\x12configurationIndex\x12$\n" +
-	"\rconfiguration\x18\b \x01(\fR\rconfiguration\"\xa7\a\n" +
+	"\tauthority\x18\x06 \x01(\tR\tauthorityJ\x04\b\a\x10\bJ\x04\b\b\x10\t\"O\n" +
+	"\x11RaftConfiguration\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12$\n" +
+	"\rconfiguration\x18\x02 \x01(\fR\rconfiguration\"\xc8\a\n" +
 	"\x03Job\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x1e\n" +
@@ -1212,7 +1275,9 @@ const file_coordinator_state_record_proto_rawDesc = "" +
 	"\x0ffailed_attempts\x18\x19 \x01(\x05R\x0efailedAttempts\x12$\n" +
 	"\x0erun_started_us\x18\x1a \x01(\x03R\frunStartedUs\x12-\n" +
 	"\x13work_lease_until_us\x18\x1b \x01(\x03R\x10workLeaseUntilUs\x12!\n" +
-	"\fpurged_epoch\x18\x1c \x01(\x04R\vpurgedEpoch\"9\n" +
+	"\fpurged_epoch\x18\x1c \x01(\x04R\vpurgedEpoch\x12\x1f\n" +
+	"\vhas_secrets\x18\x1d \x01(\bR\n" +
+	"hasSecrets\"9\n" +
 	"\aFailure\x12\x14\n" +
 	"\x05class\x18\x01 \x01(\tR\x05class\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\"\xe6\x01\n" +
@@ -1257,7 +1322,7 @@ const file_coordinator_state_record_proto_rawDesc = "" +
 	"\x05files\x18\x04 \x03(\v2\x1e.consort.command.v1.BundleFileR\x05files\x12\x18\n" +
 	"\aaliases\x18\x05 \x03(\tR\aaliases\x12\x14\n" +
 	"\x05title\x18\x06 \x01(\tR\x05title\x12!\n" +
-	"\fpublished_us\x18\a \x01(\x03R\vpublishedUs\"\xc5\x02\n" +
+	"\fpublished_us\x18\a \x01(\x03R\vpublishedUs\"\xe6\x02\n" +
 	"\x04Site\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12!\n" +
@@ -1272,10 +1337,13 @@ const file_coordinator_state_record_proto_rawDesc = "" +
 	"\n" +
 	"revoked_us\x18\t \x01(\x03R\trevokedUs\x12#\n" +
 	"\rlast_fragment\x18\n" +
-	" \x01(\x04R\flastFragment\"A\n" +
+	" \x01(\x04R\flastFragment\x12\x1f\n" +
+	"\vformer_keys\x18\v \x03(\fR\n" +
+	"formerKeys\"U\n" +
 	"\aContent\x12\x12\n" +
 	"\x04size\x18\x01 \x01(\x03R\x04size\x12\"\n" +
-	"\rzero_since_us\x18\x02 \x01(\x03R\vzeroSinceUs\"j\n" +
+	"\rzero_since_us\x18\x02 \x01(\x03R\vzeroSinceUs\x12\x12\n" +
+	"\x04refs\x18\x03 \x01(\x03R\x04refs\"j\n" +
 	"\aRequest\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\fR\x04hash\x122\n" +
 	"\x06result\x18\x02 \x01(\v2\x1a.consort.command.v1.ResultR\x06result\x12\x17\n" +
@@ -1300,43 +1368,44 @@ func file_coordinator_state_record_proto_rawDescGZIP() []byte {
 	return file_coordinator_state_record_proto_rawDescData
 }
 
-var file_coordinator_state_record_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_coordinator_state_record_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_coordinator_state_record_proto_goTypes = []any{
 	(*Meta)(nil),               // 0: consort.state.v1.Meta
-	(*Job)(nil),                // 1: consort.state.v1.Job
-	(*Failure)(nil),            // 2: consort.state.v1.Failure
-	(*Spec)(nil),               // 3: consort.state.v1.Spec
-	(*Attempt)(nil),            // 4: consort.state.v1.Attempt
-	(*ManifestPart)(nil),       // 5: consort.state.v1.ManifestPart
-	(*Results)(nil),            // 6: consort.state.v1.Results
-	(*Definition)(nil),         // 7: consort.state.v1.Definition
-	(*Site)(nil),               // 8: consort.state.v1.Site
-	(*Content)(nil),            // 9: consort.state.v1.Content
-	(*Request)(nil),            // 10: consort.state.v1.Request
-	(*FragmentRecord)(nil),     // 11: consort.state.v1.FragmentRecord
-	(*command.Parameter)(nil),  // 12: consort.command.v1.Parameter
-	(*command.Input)(nil),      // 13: consort.command.v1.Input
-	(*command.Resources)(nil),  // 14: consort.command.v1.Resources
-	(*command.Retry)(nil),      // 15: consort.command.v1.Retry
-	(*command.Facts)(nil),      // 16: consort.command.v1.Facts
-	(*command.File)(nil),       // 17: consort.command.v1.File
-	(*command.Output)(nil),     // 18: consort.command.v1.Output
-	(*command.BundleFile)(nil), // 19: consort.command.v1.BundleFile
-	(*command.Result)(nil),     // 20: consort.command.v1.Result
-	(*command.Fragment)(nil),   // 21: consort.command.v1.Fragment
+	(*RaftConfiguration)(nil),  // 1: consort.state.v1.RaftConfiguration
+	(*Job)(nil),                // 2: consort.state.v1.Job
+	(*Failure)(nil),            // 3: consort.state.v1.Failure
+	(*Spec)(nil),               // 4: consort.state.v1.Spec
+	(*Attempt)(nil),            // 5: consort.state.v1.Attempt
+	(*ManifestPart)(nil),       // 6: consort.state.v1.ManifestPart
+	(*Results)(nil),            // 7: consort.state.v1.Results
+	(*Definition)(nil),         // 8: consort.state.v1.Definition
+	(*Site)(nil),               // 9: consort.state.v1.Site
+	(*Content)(nil),            // 10: consort.state.v1.Content
+	(*Request)(nil),            // 11: consort.state.v1.Request
+	(*FragmentRecord)(nil),     // 12: consort.state.v1.FragmentRecord
+	(*command.Parameter)(nil),  // 13: consort.command.v1.Parameter
+	(*command.Input)(nil),      // 14: consort.command.v1.Input
+	(*command.Resources)(nil),  // 15: consort.command.v1.Resources
+	(*command.Retry)(nil),      // 16: consort.command.v1.Retry
+	(*command.Facts)(nil),      // 17: consort.command.v1.Facts
+	(*command.File)(nil),       // 18: consort.command.v1.File
+	(*command.Output)(nil),     // 19: consort.command.v1.Output
+	(*command.BundleFile)(nil), // 20: consort.command.v1.BundleFile
+	(*command.Result)(nil),     // 21: consort.command.v1.Result
+	(*command.Fragment)(nil),   // 22: consort.command.v1.Fragment
 }
 var file_coordinator_state_record_proto_depIdxs = []int32{
-	2,  // 0: consort.state.v1.Job.failure:type_name -> consort.state.v1.Failure
-	12, // 1: consort.state.v1.Spec.parameters:type_name -> consort.command.v1.Parameter
-	13, // 2: consort.state.v1.Spec.inputs:type_name -> consort.command.v1.Input
-	14, // 3: consort.state.v1.Spec.resources:type_name -> consort.command.v1.Resources
-	15, // 4: consort.state.v1.Spec.retry:type_name -> consort.command.v1.Retry
-	16, // 5: consort.state.v1.Attempt.facts:type_name -> consort.command.v1.Facts
-	17, // 6: consort.state.v1.ManifestPart.files:type_name -> consort.command.v1.File
-	18, // 7: consort.state.v1.Results.outputs:type_name -> consort.command.v1.Output
-	19, // 8: consort.state.v1.Definition.files:type_name -> consort.command.v1.BundleFile
-	20, // 9: consort.state.v1.Request.result:type_name -> consort.command.v1.Result
-	21, // 10: consort.state.v1.FragmentRecord.fragment:type_name -> consort.command.v1.Fragment
+	3,  // 0: consort.state.v1.Job.failure:type_name -> consort.state.v1.Failure
+	13, // 1: consort.state.v1.Spec.parameters:type_name -> consort.command.v1.Parameter
+	14, // 2: consort.state.v1.Spec.inputs:type_name -> consort.command.v1.Input
+	15, // 3: consort.state.v1.Spec.resources:type_name -> consort.command.v1.Resources
+	16, // 4: consort.state.v1.Spec.retry:type_name -> consort.command.v1.Retry
+	17, // 5: consort.state.v1.Attempt.facts:type_name -> consort.command.v1.Facts
+	18, // 6: consort.state.v1.ManifestPart.files:type_name -> consort.command.v1.File
+	19, // 7: consort.state.v1.Results.outputs:type_name -> consort.command.v1.Output
+	20, // 8: consort.state.v1.Definition.files:type_name -> consort.command.v1.BundleFile
+	21, // 9: consort.state.v1.Request.result:type_name -> consort.command.v1.Result
+	22, // 10: consort.state.v1.FragmentRecord.fragment:type_name -> consort.command.v1.Fragment
 	11, // [11:11] is the sub-list for method output_type
 	11, // [11:11] is the sub-list for method input_type
 	11, // [11:11] is the sub-list for extension type_name
@@ -1355,7 +1424,7 @@ func file_coordinator_state_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_coordinator_state_record_proto_rawDesc), len(file_coordinator_state_record_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
