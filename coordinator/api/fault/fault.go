@@ -1,0 +1,133 @@
+// Package fault turns errors into HTTP, in one place for every surface: which status, which stable code, and
+// what the caller is told. What it does not know is an internal error: logged, never shown.
+package fault
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"consort/coordinator/auth"
+	"consort/coordinator/content"
+	"consort/coordinator/definitions"
+	"consort/coordinator/jobs"
+	"consort/coordinator/provenance"
+	"consort/coordinator/replica"
+	"consort/coordinator/scheduler"
+	"consort/coordinator/sites"
+	"consort/shared/siteapi"
+	"consort/shared/uws"
+)
+
+// Fault is an error as HTTP tells it.
+type Fault struct {
+	Status     int
+	Code       string        // stable, for programs
+	Message    string        // what happened, why, and what to do
+	RetryAfter time.Duration // 0: no such header
+	Challenge  bool          // 401: say how to authenticate
+}
+
+// Error is for handlers that know best what to answer.
+type Error struct {
+	Status  int
+	Code    string
+	Message string
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// BadRequest is the error for input that makes no sense.
+func BadRequest(message string) error { return &Error{http.StatusBadRequest, "invalid", message} }
+
+// NotFound is the error for what is not there.
+func NotFound(message string) error { return &Error{http.StatusNotFound, "not-found", message} }
+
+type rule struct {
+	err    error
+	status int
+	code   string
+}
+
+// rules are looked through in order.
+var rules = []rule{
+	{auth.ErrBadCredentials, http.StatusUnauthorized, "bad-credentials"},
+	{auth.ErrUnauthenticated, http.StatusUnauthorized, "unauthenticated"},
+	{auth.ErrForbidden, http.StatusForbidden, "forbidden"},
+	{siteapi.ErrBadToken, http.StatusUnauthorized, siteapi.CodeRefused},
+	{sites.ErrRevoked, http.StatusForbidden, siteapi.CodeRevoked},
+	{sites.ErrRefused, http.StatusForbidden, siteapi.CodeRefused},
+	{sites.ErrProtocol, http.StatusBadRequest, siteapi.CodeProtocol},
+	{scheduler.ErrFenced, http.StatusConflict, siteapi.CodeStale},
+	{jobs.ErrStale, http.StatusConflict, siteapi.CodeStale},
+	{content.ErrNoLease, http.StatusConflict, siteapi.CodeStale},
+	{jobs.ErrMissing, http.StatusForbidden, "missing-parameters"},
+	{jobs.ErrIllegalPhase, http.StatusForbidden, "illegal-phase"},
+	{jobs.ErrKeyConflict, http.StatusConflict, "conflict"},
+	{jobs.ErrIncomplete, http.StatusConflict, "incomplete"},
+	{jobs.ErrTooLarge, http.StatusRequestEntityTooLarge, "too-large"},
+	{content.ErrTooLarge, http.StatusRequestEntityTooLarge, "too-large"},
+	{jobs.ErrInvalid, http.StatusBadRequest, "invalid"},
+	{uws.ErrInvalid, http.StatusBadRequest, "invalid"},
+	{jobs.ErrNotFound, http.StatusNotFound, "not-found"},
+	{definitions.ErrNotFound, http.StatusNotFound, "not-found"},
+	{provenance.ErrNotFound, http.StatusNotFound, "not-found"},
+	{sites.ErrNotFound, http.StatusNotFound, "not-found"},
+	{sites.ErrExists, http.StatusConflict, "conflict"},
+	{sites.ErrInvalid, http.StatusBadRequest, "invalid"},
+	{jobs.ErrBusy, http.StatusServiceUnavailable, siteapi.CodeBusy},
+	{content.ErrDiskLow, http.StatusServiceUnavailable, siteapi.CodeBusy},
+	{replica.ErrOverloaded, http.StatusServiceUnavailable, siteapi.CodeBusy},
+	{replica.ErrNotLeader, http.StatusServiceUnavailable, siteapi.CodeBusy},
+	{replica.ErrStopped, http.StatusServiceUnavailable, siteapi.CodeBusy},
+	{replica.ErrUnknown, http.StatusServiceUnavailable, siteapi.CodeUnknown},
+}
+
+// Of classifies err.
+func Of(err error) Fault {
+	var own *Error
+	if errors.As(err, &own) {
+		return Fault{Status: own.Status, Code: own.Code, Message: own.Message}
+	}
+	var fe *fiber.Error
+	if errors.As(err, &fe) {
+		return Fault{Status: fe.Code, Code: codeOf(fe.Code), Message: fe.Message}
+	}
+	for _, r := range rules {
+		if !errors.Is(err, r.err) {
+			continue
+		}
+		f := Fault{Status: r.status, Code: r.code, Message: err.Error(), Challenge: r.status == http.StatusUnauthorized}
+		if r.status == http.StatusServiceUnavailable {
+			f.RetryAfter = 2 * time.Second
+		}
+		return f
+	}
+	return Fault{
+		Status: http.StatusInternalServerError, Code: "internal",
+		Message: "something went wrong inside the server; the request id helps its operator to find out what",
+	}
+}
+
+func codeOf(status int) string {
+	switch status {
+	case http.StatusNotFound:
+		return "not-found"
+	case http.StatusMethodNotAllowed:
+		return "method-not-allowed"
+	case http.StatusRequestEntityTooLarge:
+		return "too-large"
+	case http.StatusRequestHeaderFieldsTooLarge:
+		return "too-large"
+	case http.StatusUnsupportedMediaType:
+		return "unsupported-media-type"
+	case http.StatusServiceUnavailable:
+		return "busy"
+	}
+	if status >= 500 {
+		return "internal"
+	}
+	return "invalid"
+}

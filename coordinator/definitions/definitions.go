@@ -1,0 +1,205 @@
+// Package definitions publishes job definitions and finds them again: the files go to the content store,
+// the version and its digest into the replicated state, where they never change. How a definition is
+// written and checked is package definition; who may publish is for the caller to ask.
+package definitions
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"sort"
+	"strings"
+	"sync"
+
+	"consort/coordinator/command"
+	"consort/coordinator/content"
+	"consort/coordinator/state"
+	"consort/shared/definition"
+)
+
+var (
+	// ErrNotFound is returned when no published definition has the name, or the version.
+	ErrNotFound = errors.New("no such definition")
+	// ErrRefused is returned when a definition can't be published; the message says why.
+	ErrRefused = errors.New("the definition is refused")
+)
+
+// Log is the replicated log.
+type Log interface {
+	Propose(ctx context.Context, c *command.Command) (*command.Result, error)
+}
+
+// State is the store to read from.
+type State interface {
+	View(func(*state.View) error) error
+}
+
+// Files is the content store.
+type Files interface {
+	Put(ctx context.Context, r io.Reader, limit int64) (content.Blob, error)
+	Open(sha256 string) (*os.File, error)
+}
+
+// Entry is a published version of a definition.
+type Entry struct {
+	Record     *state.Definition
+	Definition *definition.Definition
+}
+
+// Service publishes and finds definitions. Parsed definitions are kept in memory, by digest.
+type Service struct {
+	log   Log
+	state State
+	files Files
+
+	mu       sync.Mutex
+	parsed   map[string]*definition.Definition
+	problems []string
+}
+
+// New returns a Service.
+func New(log Log, st State, files Files) *Service {
+	return &Service{log: log, state: st, files: files, parsed: map[string]*definition.Definition{}}
+}
+
+// PublishAll publishes every folder of fsys that holds a definition.toml. One that is wrong is kept among
+// Problems, and the others go on; the error is of the cluster (no leader, no disk), not of a definition.
+func (s *Service) PublishAll(ctx context.Context, fsys fs.FS) error {
+	dirs, err := fs.ReadDir(fsys, ".")
+	if err != nil {
+		return fmt.Errorf("list definitions: %w", err)
+	}
+	for _, d := range dirs {
+		if _, err := fs.Stat(fsys, d.Name()+"/definition.toml"); err != nil {
+			continue
+		}
+		bundle, err := definition.Load(fsys, d.Name())
+		if err == nil {
+			err = s.Publish(ctx, bundle)
+			if err != nil && !errors.Is(err, ErrRefused) {
+				return fmt.Errorf("publish %s: %w", d.Name(), err)
+			}
+		}
+		if err != nil {
+			s.addProblem(err.Error())
+		}
+	}
+	return nil
+}
+
+// Publish stores a definition's files and makes its version known. Publishing the same bytes again changes
+// nothing. It fails with ErrRefused when the version exists with other bytes, or the name is taken.
+func (s *Service) Publish(ctx context.Context, bundle *definition.Bundle) error {
+	d := bundle.Definition
+	body := &command.PublishDefinition{
+		Name: d.Name, Version: d.Version, Digest: bundle.Digest, Aliases: d.Aliases, Title: d.Title,
+	}
+	for _, f := range bundle.Files {
+		if _, err := s.files.Put(ctx, bytes.NewReader(f.Data), f.Size); err != nil {
+			return fmt.Errorf("store %s of %s: %w", f.Path, d.Name, err)
+		}
+		body.Files = append(body.Files, &command.BundleFile{Path: f.Path, Sha256: f.SHA256, Size: f.Size})
+	}
+	result, err := s.log.Propose(ctx, &command.Command{Body: &command.Command_PublishDefinition{PublishDefinition: body}})
+	if err != nil {
+		return err
+	}
+	if result.Code != command.Result_OK {
+		return fmt.Errorf("%w: %s %s: %s", ErrRefused, d.Name, d.Version, result.Message)
+	}
+	return nil
+}
+
+func (s *Service) addProblem(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.problems = append(s.problems, text)
+}
+
+// Problems tells what was wrong with definitions that PublishAll left out, with file, line and key.
+func (s *Service) Problems() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.problems...)
+}
+
+// Get finds a definition by "name", which gives the newest version, or "name@version". Aliases count as
+// names.
+func (s *Service) Get(ref string) (*Entry, error) {
+	name, version, _ := strings.Cut(ref, "@")
+	var record *state.Definition
+	err := s.state.View(func(v *state.View) (err error) {
+		record, err = v.Definition(name, version)
+		return err
+	})
+	if errors.Is(err, state.ErrNotFound) {
+		return nil, fmt.Errorf("%w: %q", ErrNotFound, ref)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.entry(record)
+}
+
+// List returns the newest version of every definition, by name.
+func (s *Service) List() ([]*Entry, error) {
+	var records []*state.Definition
+	err := s.state.View(func(v *state.View) (err error) {
+		records, err = v.Definitions()
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	sort.Slice(records, func(i, j int) bool { return records[i].Name < records[j].Name })
+	entries := make([]*Entry, 0, len(records))
+	for _, r := range records {
+		e, err := s.entry(r)
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
+}
+
+// Source returns definition.toml as it was published.
+func (s *Service) Source(record *state.Definition) ([]byte, error) {
+	for _, f := range record.Files {
+		if f.Path != definition.MainFile {
+			continue
+		}
+		file, err := s.files.Open(f.Sha256)
+		if err != nil {
+			return nil, fmt.Errorf("read %s of %s: %w", f.Path, record.Name, err)
+		}
+		defer file.Close()
+		return io.ReadAll(io.LimitReader(file, definition.MaxFileSize))
+	}
+	return nil, fmt.Errorf("%s %s holds no %s", record.Name, record.Version, definition.MainFile)
+}
+
+func (s *Service) entry(record *state.Definition) (*Entry, error) {
+	s.mu.Lock()
+	d := s.parsed[record.Digest]
+	s.mu.Unlock()
+	if d != nil {
+		return &Entry{Record: record, Definition: d}, nil
+	}
+	source, err := s.Source(record)
+	if err != nil {
+		return nil, err
+	}
+	d, err = definition.Parse(record.Name+"/"+definition.MainFile, source)
+	if err != nil {
+		return nil, fmt.Errorf("parse published definition: %w", err)
+	}
+	s.mu.Lock()
+	s.parsed[record.Digest] = d
+	s.mu.Unlock()
+	return &Entry{Record: record, Definition: d}, nil
+}

@@ -1,0 +1,235 @@
+package jobs
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/proto"
+
+	"consort/coordinator/auth"
+	"consort/coordinator/command"
+	"consort/coordinator/content"
+	"consort/shared/definition"
+	"consort/shared/ids"
+)
+
+// Limits of one job (DESIGN section 12).
+const (
+	MaxParameters    = 1000
+	MaxParameterSize = 64 << 10 // bytes, all values of one parameter together
+	MaxUploads       = 100
+	MaxRunID         = 64  // characters (DALI 1.1, RUNID)
+	MaxKey           = 200 // bytes of an Idempotency-Key
+)
+
+// Upload is a file that came with a request and is in the content store by now.
+type Upload struct {
+	Name        string // the input it is for
+	FileName    string // as the client called it; a label only
+	ContentType string
+	Blob        content.Blob
+}
+
+// Request is what a user asks for in a new job, or in changing one.
+type Request struct {
+	Parameters map[string][]string // by name in any case; inputs given as consort:<job>/<result>, too
+	Uploads    []Upload
+	RunID      *string
+	Execution  *int64     // seconds; 0: unlimited
+	Destroy    *time.Time // absolute
+}
+
+// CreateRequest asks for a new job.
+type CreateRequest struct {
+	Definition string // name, or name@version
+	Request
+	Run bool
+	// Key makes the request safe to repeat: the same key of the same principal gives the same job. Empty:
+	// one is made.
+	Key string
+}
+
+// Created says which job there is now.
+type Created struct {
+	ID         string
+	Definition string // canonical name of its list
+	Phase      string
+}
+
+// Create makes a job. It fails with definitions.ErrNotFound, ErrInvalid (naming every wrong value, and what
+// is missing when Run is asked for), ErrTooLarge or ErrKeyConflict.
+func (s *Service) Create(ctx context.Context, p auth.Principal, r CreateRequest) (*Created, error) {
+	if err := s.cfg.Guard.Allow(p, auth.CreateJob, ""); err != nil {
+		return nil, err
+	}
+	if len(r.Key) > MaxKey {
+		return nil, fmt.Errorf("%w: the Idempotency-Key is longer than %d bytes", ErrInvalid, MaxKey)
+	}
+	if low, _, err := s.cfg.Files.Low(); err != nil || low {
+		return nil, fmt.Errorf("create a job: %w", content.ErrDiskLow)
+	}
+	entry, err := s.cfg.Definitions.Get(r.Definition)
+	if err != nil {
+		return nil, err
+	}
+	d := entry.Definition
+	asked, err := s.resolve(ctx, p, d, r.Request, r.Run)
+	if err != nil {
+		return nil, err
+	}
+	body := &command.CreateJob{
+		Owner:               p.Owner(),
+		Definition:          d.Name,
+		Version:             d.Version,
+		Digest:              entry.Record.Digest,
+		Parameters:          asked.parameters,
+		Inputs:              asked.inputs,
+		Resources:           asked.resources,
+		ExecutionSeconds:    seconds(d.Duration.Default),
+		MaxExecutionSeconds: seconds(d.Duration.Max),
+		RetentionSeconds:    seconds(d.Retention.Default),
+		MaxRetentionSeconds: seconds(d.Retention.Max),
+		Retry:               retryPolicy(d),
+		Run:                 r.Run,
+	}
+	if r.RunID != nil {
+		body.RunId = *r.RunID
+	}
+	if r.Execution != nil {
+		body.ExecutionSeconds = *r.Execution
+	}
+	if r.Destroy != nil {
+		body.DestructionUs = r.Destroy.UnixMicro()
+	}
+	return s.create(ctx, p, r.Key, body)
+}
+
+func (s *Service) create(ctx context.Context, p auth.Principal, key string, body *command.CreateJob) (*Created, error) {
+	asked, err := proto.MarshalOptions{Deterministic: true}.Marshal(body)
+	if err != nil {
+		return nil, fmt.Errorf("encode the request: %w", err)
+	}
+	hash := sha256.Sum256(asked)
+	if key == "" {
+		key = ids.NewKey()
+	}
+	body.Id = ids.NewJob(s.cfg.Now())
+	result, err := s.propose(ctx, &command.Command{
+		Principal: p.Owner(), RequestKey: key, RequestHash: hash[:],
+		Body: &command.Command_CreateJob{CreateJob: body},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Created{ID: result.Job, Definition: body.Definition, Phase: result.Phase}, nil
+}
+
+func retryPolicy(d *definition.Definition) *command.Retry {
+	r := &command.Retry{Max: int32(d.Retry.Max), Lost: d.Retry.Lost}
+	for _, c := range d.Retry.On {
+		r.On = append(r.On, string(c))
+	}
+	return r
+}
+
+// resolved is a request after it was checked.
+type resolved struct {
+	parameters []*command.Parameter // as given, canonical
+	inputs     []*command.Input
+	resources  *command.Resources
+}
+
+// resolve checks what was asked for and finds the results of earlier jobs. All that is wrong is said at
+// once.
+func (s *Service) resolve(ctx context.Context, p auth.Principal, d *definition.Definition, r Request, all bool) (*resolved, error) {
+	if err := checkSizes(r); err != nil {
+		return nil, err
+	}
+	values, problems := d.Check(r.Parameters, all)
+	references := map[string][]definition.Reference{}
+	for name, texts := range r.Parameters {
+		if d.Input(name) == nil {
+			continue
+		}
+		for _, text := range texts {
+			if text != "" { // a file field that a web form left blank
+				references[name] = append(references[name], definition.ParseReference(text))
+			}
+		}
+	}
+	for i, u := range r.Uploads {
+		references[u.Name] = append(references[u.Name], definition.Reference{
+			Kind: definition.FromUpload, Ref: fmt.Sprint(i), Size: u.Blob.Size,
+		})
+	}
+	inputs, found := d.CheckInputs(references, all)
+	problems = append(problems, found...)
+	needs, found := d.Resources(r.Parameters)
+	problems = append(problems, found...)
+	if len(problems) > 0 {
+		return nil, invalid(problems)
+	}
+	out := &resolved{resources: resources(needs)}
+	for v := range values.All() {
+		if !v.Default {
+			out.parameters = append(out.parameters, &command.Parameter{Name: v.Name, Values: v.Values, Secret: v.Secret})
+		}
+	}
+	for _, in := range inputs {
+		for _, ref := range in.References {
+			got, err := s.input(ctx, p, in.Name, ref, r.Uploads)
+			if err != nil {
+				return nil, err
+			}
+			out.inputs = append(out.inputs, got...)
+		}
+	}
+	if len(out.inputs) > MaxUploads {
+		return nil, fmt.Errorf("%w: %d input files; at most %d are allowed", ErrTooLarge, len(out.inputs), MaxUploads)
+	}
+	return out, nil
+}
+
+func checkSizes(r Request) error {
+	if len(r.Parameters) > MaxParameters {
+		return fmt.Errorf("%w: %d parameters; at most %d are allowed", ErrTooLarge, len(r.Parameters), MaxParameters)
+	}
+	for name, values := range r.Parameters {
+		size := 0
+		for _, v := range values {
+			size += len(v)
+		}
+		if size > MaxParameterSize {
+			return fmt.Errorf("%w: parameter %.60q has %d bytes; at most %d are allowed", ErrTooLarge, name, size, MaxParameterSize)
+		}
+	}
+	if len(r.Uploads) > MaxUploads {
+		return fmt.Errorf("%w: %d files; at most %d are allowed", ErrTooLarge, len(r.Uploads), MaxUploads)
+	}
+	if r.RunID != nil && (utf8.RuneCountInString(*r.RunID) > MaxRunID || !utf8.ValidString(*r.RunID)) {
+		return fmt.Errorf("%w: RUNID must be text of at most %d characters", ErrInvalid, MaxRunID)
+	}
+	if r.Execution != nil && (*r.Execution < 0 || *r.Execution > 1<<31-1) {
+		return fmt.Errorf("%w: EXECUTIONDURATION must be 0 to 2147483647 seconds", ErrInvalid)
+	}
+	return nil
+}
+
+func invalid(problems []definition.Problem) error {
+	lines := make([]string, len(problems))
+	for i, p := range problems {
+		lines[i] = p.Error()
+	}
+	return fmt.Errorf("%w: %s", ErrInvalid, strings.Join(lines, "; "))
+}
+
+func resources(r definition.Resources) *command.Resources {
+	return &command.Resources{
+		Nodes: int32(r.Nodes), Tasks: int32(r.Tasks), Cores: int32(r.Cores), Gpus: int32(r.GPUs),
+		MemoryBytes: r.MemoryBytes, ScratchBytes: r.ScratchBytes, Network: r.Network,
+	}
+}

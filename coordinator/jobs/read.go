@@ -1,0 +1,192 @@
+package jobs
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"consort/coordinator/auth"
+	"consort/coordinator/command"
+	"consort/coordinator/state"
+	"consort/coordinator/watch"
+	"consort/shared/definition"
+	"consort/shared/uws"
+)
+
+// MaxWait is the longest time Wait blocks (UWS 1.1 lets a server cap it; DESIGN section 12).
+const MaxWait = 50 * time.Second
+
+// Job is everything a surface shows of a job.
+type Job struct {
+	*state.Job
+	Spec       *state.Spec
+	Definition *definition.Definition
+	Values     definition.Values // effective values of the parameters, defaults included
+	Results    *state.Results    // nil before the commit
+}
+
+// Get returns a job that p may read. A job of another list than definition ("" for any) is ErrNotFound.
+func (s *Service) Get(ctx context.Context, p auth.Principal, list, id string) (*Job, error) {
+	return s.get(ctx, p, auth.ReadJob, list, id)
+}
+
+func (s *Service) get(ctx context.Context, p auth.Principal, a auth.Action, list, id string) (*Job, error) {
+	j := new(Job)
+	err := s.view(ctx, func(v *state.View) (err error) {
+		if j.Job, err = head(v, list, id); err != nil {
+			return err
+		}
+		if err = s.cfg.Guard.Allow(p, a, j.Owner); err != nil {
+			return err
+		}
+		if j.Spec, err = v.Spec(id); err != nil {
+			return err
+		}
+		if j.CommitEpoch > 0 {
+			j.Results, err = v.Results(id)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return j, s.describe(j)
+}
+
+// head reads a job that exists for users: not deleted, and in the list it is asked for.
+func head(v *state.View, list, id string) (*state.Job, error) {
+	j, err := v.Job(id)
+	if err != nil {
+		return nil, err
+	}
+	if j.Deleted || (list != "" && j.Definition != list) {
+		return nil, state.ErrNotFound
+	}
+	return j, nil
+}
+
+// describe adds the definition and the effective values.
+func (s *Service) describe(j *Job) error {
+	entry, err := s.cfg.Definitions.Get(j.Job.Definition + "@" + j.DefinitionVersion)
+	if err != nil {
+		return fmt.Errorf("definition of job %s: %w", j.Id, err)
+	}
+	j.Definition = entry.Definition
+	j.Values, _ = entry.Definition.Check(givenValues(j.Spec.Parameters), false)
+	return nil
+}
+
+func givenValues(parameters []*command.Parameter) map[string][]string {
+	given := make(map[string][]string, len(parameters))
+	for _, p := range parameters {
+		given[p.Name] = p.Values
+	}
+	return given
+}
+
+// Head returns only the head of a job that p may read; it is what atoms like /phase need.
+func (s *Service) Head(ctx context.Context, p auth.Principal, list, id string) (*state.Job, error) {
+	var j *state.Job
+	err := s.view(ctx, func(v *state.View) (err error) {
+		if j, err = head(v, list, id); err != nil {
+			return err
+		}
+		return s.cfg.Guard.Allow(p, auth.ReadJob, j.Owner)
+	})
+	return j, err
+}
+
+// Attempts returns the attempts of a job that p may read, oldest first.
+func (s *Service) Attempts(ctx context.Context, p auth.Principal, id string) ([]*state.Attempt, error) {
+	var attempts []*state.Attempt
+	err := s.view(ctx, func(v *state.View) error {
+		j, err := head(v, "", id)
+		if err != nil {
+			return err
+		}
+		if err := s.cfg.Guard.Allow(p, auth.ReadJob, j.Owner); err != nil {
+			return err
+		}
+		attempts, err = v.Attempts(id)
+		return err
+	})
+	return attempts, err
+}
+
+// Query selects jobs for List.
+type Query struct {
+	Definition string   // name of the list; empty: all
+	Phases     []string // the union of these; none: every phase but ARCHIVED
+	After      time.Time
+	Limit      int // 0: all
+	Cursor     string
+}
+
+// List calls yield for each job that p may see, newest first, until yield returns false or an error. It
+// reads as it goes: nothing is kept.
+func (s *Service) List(ctx context.Context, p auth.Principal, q Query, yield func(*state.Job) error) error {
+	if err := s.cfg.Guard.Allow(p, auth.ListJobs, ""); err != nil {
+		return err
+	}
+	query := state.ListQuery{
+		AllOwners:  p.Operator,
+		Owner:      p.Owner(),
+		Definition: q.Definition,
+		Phases:     q.Phases,
+		Limit:      q.Limit,
+		Cursor:     q.Cursor,
+	}
+	if !q.After.IsZero() {
+		query.AfterUs = q.After.UnixMicro()
+	}
+	return s.view(ctx, func(v *state.View) error {
+		for j, err := range v.List(query) {
+			if err != nil {
+				return err
+			}
+			if err := yield(j); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Wait returns the job when its phase has left the one it had at the call, or was not phase to begin with,
+// or is not a blocking one, or after timeout (at most MaxWait). It returns ErrNotFound as soon as the job
+// is deleted, and ErrBusy when p waits too often already.
+func (s *Service) Wait(ctx context.Context, p auth.Principal, list, id string, phase uws.Phase, timeout time.Duration) (*Job, error) {
+	sub := s.cfg.Hub.Subscribe(watch.Job(id))
+	defer sub.Close()
+	j, err := s.Get(ctx, p, list, id)
+	if err != nil || timeout <= 0 {
+		return j, err
+	}
+	first := uws.Phase(j.Phase)
+	if !first.Blocking() || (phase != "" && phase != first) {
+		return j, nil
+	}
+	if !s.waiters.enter(p.Owner()) {
+		return nil, ErrBusy
+	}
+	defer s.waiters.leave(p.Owner())
+
+	timer := time.NewTimer(min(timeout, MaxWait))
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-timer.C:
+			return s.Get(ctx, p, list, id)
+		case <-sub.C():
+		}
+		h, err := s.Head(ctx, p, list, id)
+		if err != nil {
+			return nil, err
+		}
+		if uws.Phase(h.Phase) != first || sub.Closed() {
+			return s.Get(ctx, p, list, id)
+		}
+	}
+}

@@ -1,0 +1,233 @@
+// Package provenance gives the provenance record of a job, from the facts that the commands left in the
+// state: a pure function of them, so that a record read today and in ten years is the same. It serves what
+// package prov writes; it knows no HTTP.
+package provenance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"consort/coordinator/auth"
+	"consort/coordinator/command"
+	"consort/coordinator/jobs"
+	"consort/coordinator/state"
+	"consort/shared/prov"
+	"consort/shared/uws"
+)
+
+// ErrNotFound is returned for a job that has no record one may read.
+var ErrNotFound = jobs.ErrNotFound
+
+// State is the store to read from.
+type State interface {
+	View(func(*state.View) error) error
+}
+
+// Config wires a Service.
+type Config struct {
+	Jobs    *jobs.Service
+	State   State
+	Version string // of this program
+}
+
+// Service gives provenance records.
+type Service struct{ cfg Config }
+
+// New returns a Service.
+func New(cfg Config) *Service { return &Service{cfg} }
+
+// Graph returns the provenance of a job that p may read, in any phase.
+func (s *Service) Graph(ctx context.Context, p auth.Principal, list, id string) (*prov.Graph, error) {
+	job, err := s.cfg.Jobs.Get(ctx, p, list, id)
+	if err != nil {
+		return nil, err
+	}
+	attempts, err := s.cfg.Jobs.Attempts(ctx, p, id)
+	if err != nil {
+		return nil, err
+	}
+	record := &prov.JobRecord{Controller: prov.SoftwareRecord{Name: "consort", Version: s.cfg.Version}}
+	describeJob(record, job)
+	describeDefinition(&record.Definition, job)
+	describeValues(record, job)
+	describeAttempts(record, job, attempts)
+	if err := s.describeResults(ctx, record, job); err != nil {
+		return nil, err
+	}
+	var authority string
+	err = s.cfg.State.View(func(v *state.View) error {
+		_, authority = v.Cluster()
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the authority: %w", err)
+	}
+	return prov.FromRecord(*record, authority)
+}
+
+func describeJob(r *prov.JobRecord, j *jobs.Job) {
+	r.Job, r.RunID, r.Phase = j.Id, j.RunId, j.Phase
+	r.Owner.ID = j.Owner
+	r.Created, r.Started, r.Ended = timeOf(j.CreatedUs), timeOf(j.StartedUs), timeOf(j.EndedUs)
+	r.Duration = j.ExecutionSeconds
+	r.Reason = j.Reason
+	if j.Failure != nil {
+		r.Error = &prov.ErrorRecord{Class: j.Failure.Class, Message: j.Failure.Message}
+	}
+	if uws.Phase(j.Phase) == uws.Archived {
+		r.Destroyed = timeOf(j.DestructionUs)
+	}
+}
+
+func describeDefinition(r *prov.DefinitionRecord, j *jobs.Job) {
+	d := j.Definition
+	*r = prov.DefinitionRecord{
+		Name: d.Name, Version: d.Version, Digest: j.Digest, Title: d.Title, Description: d.Description,
+		Type: d.Type, Subtype: d.Subtype, Doc: d.Doc,
+	}
+	for _, p := range d.Parameters {
+		description := prov.ParameterDescription{
+			Name: p.Name, Type: string(p.Type), Description: p.Description, Unit: p.Unit, UCD: p.UCD,
+			Utype: p.UType, Min: p.Min.String(), Max: p.Max.String(), Secret: p.Secret,
+		}
+		for _, o := range p.Options {
+			description.Options = append(description.Options, o.Value)
+		}
+		if len(p.Default) == 1 && !p.Secret {
+			description.Default = &p.Default[0]
+		}
+		r.Parameters = append(r.Parameters, description)
+	}
+	for _, in := range d.Inputs {
+		r.Inputs = append(r.Inputs, prov.FileDescription{
+			Role: in.Name, Usage: in.Usage, Description: in.Description,
+			Multiplicity: in.Multiplicity.String(), ContentTypes: in.ContentType,
+		})
+	}
+	for _, o := range d.Outputs {
+		r.Outputs = append(r.Outputs, prov.FileDescription{
+			Role: o.Name, Usage: o.Usage, Description: o.Description,
+			Multiplicity: o.Multiplicity.String(), ContentTypes: []string{o.ContentType},
+		})
+	}
+}
+
+func describeValues(r *prov.JobRecord, j *jobs.Job) {
+	for v := range j.Values.All() {
+		p := prov.ParameterRecord{Name: v.Name, Type: string(j.Definition.Parameter(v.Name).Type), Default: v.Default, Secret: v.Secret}
+		if !v.Secret {
+			p.Values = v.Values
+		}
+		r.Parameters = append(r.Parameters, p)
+	}
+	for _, in := range j.Spec.Inputs {
+		input := prov.InputRecord{
+			Role: in.Name, SHA256: in.Sha256, Size: &in.Size, MediaType: in.ContentType, Name: in.FileName,
+			Upload: in.Upload, URL: in.Url, Job: in.FromJob, Result: in.FromResult,
+		}
+		r.Inputs = append(r.Inputs, input)
+	}
+}
+
+func describeAttempts(r *prov.JobRecord, j *jobs.Job, attempts []*state.Attempt) {
+	for _, a := range attempts {
+		f := a.GetFacts()
+		record := prov.AttemptRecord{
+			Epoch: a.Epoch, Site: a.Site, Agent: prov.SoftwareRecord{Name: "consort-agent", Version: f.GetAgentVersion()},
+			Batch: f.GetBatchSystem(), BatchID: f.GetBatchId(), Node: f.GetNode(),
+			Leased: timeOf(a.LeasedUs), Submitted: timeOf(f.GetSubmittedUs()),
+			Started: timeOf(f.GetStartedUs()), Ended: timeOf(f.GetEndedUs()),
+			Outcome: outcome(a.State), MaxRSS: f.GetUsage().GetMaxRssBytes(), Cores: j.Spec.GetResources().GetCores(),
+		}
+		if f != nil && f.ExitCode != nil {
+			record.Exit = f.ExitCode
+		}
+		if f.GetUsage() != nil {
+			record.CPUSeconds = &f.Usage.CpuSeconds
+		}
+		if a.Class != "" {
+			record.Error = &prov.ErrorRecord{Class: a.Class, Message: a.Message}
+		}
+		r.Attempts = append(r.Attempts, record)
+		describeTransfers(r, a)
+		if a.Epoch == j.Epoch {
+			for _, l := range f.GetLogs() {
+				r.Logs = append(r.Logs, prov.LogRecord{ID: l.Name, SHA256: l.Sha256, Size: &l.Size})
+			}
+		}
+	}
+}
+
+// outcome is the attempt's state once it has ended.
+func outcome(state string) string {
+	switch state {
+	case "committed", "failed", "lost", "cancelled":
+		return state
+	}
+	return ""
+}
+
+func describeTransfers(r *prov.JobRecord, a *state.Attempt) {
+	index := map[string]int{}
+	for _, t := range a.GetFacts().GetTransfers() {
+		record := prov.TransferRecord{
+			N: len(r.Transfers) + 1, Epoch: a.Epoch, Direction: prov.TransferIn, Role: t.Name,
+			Protocol: t.Protocol, Bytes: t.Bytes, Files: t.Files, Started: timeOf(t.StartUs), Ended: timeOf(t.EndUs),
+		}
+		if t.Out {
+			record.Direction = prov.TransferOut
+		} else {
+			index[t.Name]++
+			record.Index = index[t.Name]
+		}
+		r.Transfers = append(r.Transfers, record)
+	}
+}
+
+func (s *Service) describeResults(ctx context.Context, r *prov.JobRecord, j *jobs.Job) error {
+	if j.Results == nil {
+		return nil
+	}
+	for _, o := range j.Results.Outputs {
+		record := prov.ResultRecord{
+			ID: o.Id, Name: o.FileName, MediaType: o.ContentType, SHA256: o.Sha256, Size: &o.Size, Collection: o.Collection,
+		}
+		if declared := j.Definition.Output(o.Id); declared != nil {
+			record.DerivedFrom = presentInputs(j, j.Definition.DerivedFrom(declared))
+		}
+		if o.Collection {
+			err := s.cfg.Jobs.Members(ctx, j, o, func(f *command.File) error {
+				record.Members = append(record.Members, prov.MemberRecord{Path: f.Path, MediaType: f.ContentType, SHA256: f.Sha256, Size: &f.Size})
+				return nil
+			})
+			if err != nil && !errors.Is(err, jobs.ErrNotFound) {
+				return err
+			}
+		}
+		r.Results = append(r.Results, record)
+	}
+	return nil
+}
+
+// presentInputs leaves out the roles for which the job had no file.
+func presentInputs(j *jobs.Job, roles []string) []string {
+	var present []string
+	for _, role := range roles {
+		for _, in := range j.Spec.Inputs {
+			if in.Name == role {
+				present = append(present, role)
+				break
+			}
+		}
+	}
+	return present
+}
+
+func timeOf(us int64) time.Time {
+	if us == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(us).UTC()
+}

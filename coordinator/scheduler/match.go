@@ -1,0 +1,189 @@
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+	"sync"
+
+	"consort/coordinator/command"
+	"consort/coordinator/state"
+	"consort/coordinator/watch"
+	"consort/shared/failpoint"
+	"consort/shared/siteapi"
+)
+
+// match grants leases: whenever a job was queued, a site made an offer or time let a retry go on, it walks
+// the queue, oldest first, and gives each job to the waiting site with the most free slots. Grants of one
+// walk are proposed side by side, so that they share a batch of the log.
+func (s *Scheduler) match(ctx context.Context) {
+	sub := s.cfg.Hub.Subscribe(watch.All)
+	defer sub.Close()
+	for ctx.Err() == nil && !sub.Closed() {
+		retry := s.matchOnce(ctx)
+		timer := newTimer(s.cfg.Now(), retry)
+		select {
+		case <-ctx.Done():
+		case <-sub.C():
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// matchOnce walks the queue once and returns when the next waiting retry may go on, 0 if none waits.
+func (s *Scheduler) matchOnce(ctx context.Context) (nextUs int64) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	now := s.cfg.Now().UnixMicro()
+	refused := map[want]bool{} // what no site takes now: a long queue of the same is passed over quickly
+	for j := range s.queue() {
+		if j.NotBeforeUs > now {
+			if nextUs == 0 || j.NotBeforeUs < nextUs {
+				nextUs = j.NotBeforeUs
+			}
+			continue
+		}
+		if !s.roomAnywhere() {
+			continue
+		}
+		need, err := s.need(j)
+		if err != nil {
+			s.cfg.Logger.Error("read a queued job", "job", j.ID, "error", err)
+			continue
+		}
+		w := *need
+		if refused[w] {
+			continue
+		}
+		name, ok := s.take(need)
+		if !ok {
+			refused[w] = true
+			continue
+		}
+		wg.Go(func() { s.grant(ctx, j, name) })
+	}
+	return nextUs
+}
+
+// queue yields the jobs that wait for a site, the oldest first.
+func (s *Scheduler) queue() iter.Seq[*state.Active] {
+	return func(yield func(*state.Active) bool) {
+		const page = 500
+		for after := int64(-1); ; {
+			jobs := s.cfg.State.Queued(after, page)
+			for _, j := range jobs {
+				if !yield(j) {
+					return
+				}
+			}
+			if len(jobs) < page {
+				return
+			}
+			after = jobs[page-1].QueuedUs
+		}
+	}
+}
+
+// want is what a job asks of a site.
+type want struct {
+	digest   string
+	capacity siteapi.Capacity
+}
+
+// need is what one attempt of j takes.
+func (s *Scheduler) need(j *state.Active) (*want, error) {
+	w := new(want)
+	err := s.cfg.State.View(func(v *state.View) error {
+		head, err := v.Job(j.ID)
+		if err != nil {
+			return err
+		}
+		spec, err := v.Spec(j.ID)
+		if err != nil {
+			return err
+		}
+		w.digest = head.Digest
+		r := spec.Resources
+		w.capacity.Slots = 1
+		w.capacity.Cores = max(1, int(r.GetNodes())) * max(1, int(r.GetTasks())) * max(1, int(r.GetCores()))
+		w.capacity.MemoryBytes = r.GetMemoryBytes()
+		return nil
+	})
+	return w, err
+}
+
+func fits(need, free siteapi.Capacity) bool {
+	return free.Slots >= need.Slots && (free.Cores == 0 || free.Cores >= need.Cores) &&
+		(free.MemoryBytes == 0 || free.MemoryBytes >= need.MemoryBytes)
+}
+
+func accepts(p *siteapi.PollRequest, digest string) bool {
+	return !p.Drain && (slices.Contains(p.Accepts, digest) || slices.Contains(p.Accepts, "*"))
+}
+
+// take reserves room at the best site that waits for work.
+func (s *Scheduler) take(w *want) (string, bool) {
+	need := w.capacity
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	best := ""
+	for name, st := range s.sites {
+		if st.waiting == 0 || !accepts(&st.poll, w.digest) || !fits(need, st.free) {
+			continue
+		}
+		if best == "" || st.free.Slots > s.sites[best].free.Slots ||
+			(st.free.Slots == s.sites[best].free.Slots && name < best) {
+			best = name
+		}
+	}
+	if best == "" {
+		return "", false
+	}
+	st := s.sites[best]
+	st.free.Slots -= need.Slots
+	st.free.Cores -= min(need.Cores, st.free.Cores)
+	st.free.MemoryBytes -= min(need.MemoryBytes, st.free.MemoryBytes)
+	return best, true
+}
+
+func (s *Scheduler) roomAnywhere() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, st := range s.sites {
+		if st.waiting > 0 && st.free.Slots > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Scheduler) grant(ctx context.Context, j *state.Active, name string) {
+	s.mu.Lock()
+	boot := s.sites[name].boot
+	s.mu.Unlock()
+	result, err := s.cfg.Log.Propose(ctx, &command.Command{
+		Principal: "scheduler",
+		Body: &command.Command_GrantLease{GrantLease: &command.GrantLease{
+			Job: j.ID, Epoch: j.Epoch + 1, Site: name, Boot: boot, WorkLeaseSeconds: s.workLease(j),
+		}},
+	})
+	failpoint.Here("coordinator-after-lease-commit")
+	if err == nil && result.Code != command.Result_OK {
+		err = fmt.Errorf("%s: %s", result.Code, result.Message)
+	}
+	if err != nil && ctx.Err() == nil {
+		s.cfg.Logger.Warn("grant a lease", "job", j.ID, "site", name, "error", err)
+	}
+}
+
+// workLease is how long no other attempt of j is started: its run limit and a grace, in seconds. A job
+// without a limit gets a month; its site is asked long before.
+func (s *Scheduler) workLease(j *state.Active) int64 {
+	limit := j.ExecutionSeconds
+	if limit == 0 {
+		limit = 30 * 24 * 3600
+	}
+	return limit + int64(s.cfg.Grace.Seconds())
+}
