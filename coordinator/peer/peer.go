@@ -61,8 +61,8 @@ type Port struct {
 
 	mu       sync.Mutex
 	handlers map[string]Handler
-	conns    map[net.Conn]struct{} // all that Close must cut
-	lines    map[string]*line      // to call other nodes, by address
+	conns    map[*conn]struct{} // all that Close must cut
+	lines    map[string]*line   // to call other nodes, by address
 	closed   bool
 }
 
@@ -87,7 +87,7 @@ func Listen(cfg Config) (*Port, error) {
 		cfg: cfg, listener: l, addr: addr,
 		slots:    make(chan struct{}, maxConns),
 		handlers: make(map[string]Handler),
-		conns:    make(map[net.Conn]struct{}),
+		conns:    make(map[*conn]struct{}),
 		lines:    make(map[string]*line),
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
@@ -176,6 +176,7 @@ type conn struct {
 	protocol string
 	done     chan struct{} // closed with the connection
 	once     sync.Once
+	ofRaft   bool // handed to Raft; guarded by port.mu
 }
 
 func (c *conn) Close() error {
