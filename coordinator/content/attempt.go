@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -316,15 +315,4 @@ func (a *attempt) opened() (*os.Root, error) {
 		return nil, ErrNoLease
 	}
 	return a.root, nil
-}
-
-// directories are all directories that hold one of the files, deepest first not being promised.
-func directories(files []ManifestFile) map[string]bool {
-	dirs := map[string]bool{".": true}
-	for _, f := range files {
-		for d := path.Dir(f.Path); !dirs[d]; d = path.Dir(d) {
-			dirs[d] = true
-		}
-	}
-	return dirs
 }
