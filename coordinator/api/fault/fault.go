@@ -42,6 +42,11 @@ func (e *Error) Error() string { return e.Message }
 // BadRequest is the error for input that makes no sense.
 func BadRequest(message string) error { return &Error{http.StatusBadRequest, "invalid", message} }
 
+// TooLarge is the error for a body, or a part of one, over its limit.
+func TooLarge(message string) error {
+	return &Error{http.StatusRequestEntityTooLarge, "too-large", message}
+}
+
 // NotFound is the error for what is not there.
 func NotFound(message string) error { return &Error{http.StatusNotFound, "not-found", message} }
 
