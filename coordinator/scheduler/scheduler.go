@@ -33,6 +33,7 @@ type Log interface {
 // State is what the scheduler reads.
 type State interface {
 	View(func(*state.View) error) error
+	Active(id string) *state.Active
 	Queued(afterUs int64, limit int) []*state.Active
 	OpenAttempts(site string) []state.OpenAttempt
 }
@@ -129,18 +130,20 @@ type SiteInfo struct {
 	Batch    string
 	Total    siteapi.Capacity
 	Free     siteapi.Capacity
+	Open     int // attempts that have not ended
 }
 
 // Site tells what is known of a site; the zero value when it has not been heard of since this node leads.
 func (s *Scheduler) Site(name string) SiteInfo {
+	open := len(s.cfg.State.OpenAttempts(name))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.sites[name]
 	if st == nil {
-		return SiteInfo{}
+		return SiteInfo{Open: open}
 	}
 	return SiteInfo{
-		Online: s.online(st), LastSeen: st.seen, Version: st.poll.Version, Batch: st.poll.Batch,
+		Open: open, Online: s.online(st), LastSeen: st.seen, Version: st.poll.Version, Batch: st.poll.Batch,
 		Total: st.poll.Total, Free: st.free,
 	}
 }

@@ -1,0 +1,317 @@
+// Package rest is the JSON API at /api/v1: what the command line, portals and pages use beyond UWS. Its types
+// are those of package userapi. Errors are application/problem+json, made by package api.
+package rest
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"consort/coordinator/api/fault"
+	"consort/coordinator/api/request"
+	"consort/coordinator/command"
+	"consort/coordinator/definitions"
+	"consort/coordinator/jobs"
+	"consort/coordinator/provenance"
+	"consort/coordinator/scheduler"
+	"consort/coordinator/sites"
+	"consort/coordinator/state"
+	"consort/shared/prov"
+	"consort/shared/userapi"
+	"consort/shared/uws"
+)
+
+const (
+	maxBody      = 1 << 20
+	defaultLimit = 50
+	maxLimit     = 500
+	memberLimit  = 1000
+)
+
+// Config wires the surface.
+type Config struct {
+	Jobs        *jobs.Service
+	Definitions *definitions.Service
+	Sites       *sites.Service
+	Scheduler   *scheduler.Scheduler
+	Provenance  *provenance.Service
+	Version     string
+	// Cluster gives the cluster's id and authority.
+	Cluster func() (id, authority string)
+}
+
+type surface struct{ Config }
+
+// Mount adds the routes to r, which stands at /api/v1.
+func Mount(r fiber.Router, cfg Config) {
+	s := &surface{cfg}
+	r.Get("/version", s.version)
+	r.Get("/jobs", s.jobs)
+	r.Get("/jobs/:id", s.job)
+	r.Get("/jobs/:id/logs/:stream", s.log)
+	r.Get("/jobs/:id/results/:result/members", s.members)
+	r.Get("/jobs/:id/provenance", s.provenance)
+	r.Get("/sites", s.sites)
+	r.Post("/sites", s.addSite)
+	r.Get("/definitions", s.definitions)
+	r.Get("/definitions/:name", s.definition)
+}
+
+func (s *surface) version(c *fiber.Ctx) error {
+	id, authority := s.Cluster()
+	return c.JSON(userapi.Version{Version: s.Version, ClusterID: id, Authority: authority})
+}
+
+func (s *surface) jobs(c *fiber.Ctx) error {
+	pairs, err := request.Query(c)
+	if err != nil {
+		return err
+	}
+	q := jobs.Query{Limit: defaultLimit}
+	for _, p := range pairs {
+		if err := set(&q, p.Name, p.Value); err != nil {
+			return err
+		}
+	}
+	list := userapi.JobList{Jobs: []userapi.Summary{}}
+	var last *state.Job
+	limit := q.Limit
+	q.Limit++ // one more tells whether there is a next page
+	err = s.Jobs.List(request.Context(c), request.Principal(c), q, func(j *state.Job) error {
+		if len(list.Jobs) == limit {
+			list.Next = state.Cursor(last)
+			return nil
+		}
+		last = j
+		list.Jobs = append(list.Jobs, summary(c, j))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return c.JSON(list)
+}
+
+func set(q *jobs.Query, name, value string) (err error) {
+	switch name {
+	case "definition":
+		q.Definition = value
+	case "phase":
+		p := uws.Phase(value)
+		if !p.Valid() {
+			return fault.BadRequest(fmt.Sprintf("phase %.40q: one of %v is allowed", value, uws.Phases))
+		}
+		q.Phases = append(q.Phases, value)
+	case "after":
+		q.After, err = uws.ParseTime(value)
+	case "limit":
+		q.Limit, err = strconv.Atoi(value)
+		if err != nil || q.Limit < 1 || q.Limit > maxLimit {
+			return fault.BadRequest(fmt.Sprintf("limit must be 1 to %d", maxLimit))
+		}
+	case "cursor":
+		q.Cursor = value
+	}
+	return err
+}
+
+func (s *surface) get(c *fiber.Ctx) (*jobs.Job, error) {
+	id, err := request.Param(c, "id")
+	if err != nil {
+		return nil, err
+	}
+	return s.Jobs.Get(request.Context(c), request.Principal(c), "", id)
+}
+
+func (s *surface) job(c *fiber.Ctx) error {
+	j, err := s.get(c)
+	if err != nil {
+		return hide(err)
+	}
+	attempts, err := s.Jobs.Attempts(request.Context(c), request.Principal(c), j.Id)
+	if err != nil {
+		return hide(err)
+	}
+	view := job(c, j, attempts)
+	if view.Reason == "" && uws.Phase(j.Phase) == uws.Queued && !j.AttemptOpen {
+		view.Reason = s.Scheduler.Explain(j.Job)
+	}
+	return c.JSON(view)
+}
+
+// hide gives "not yours" and "not there" the same answer (DESIGN section 11).
+func hide(err error) error {
+	if f := fault.Of(err); f.Status == http.StatusForbidden || f.Status == http.StatusNotFound {
+		return fault.NotFound("there is no such job")
+	}
+	return err
+}
+
+func (s *surface) log(c *fiber.Ctx) error {
+	id, err := request.Param(c, "id")
+	if err != nil {
+		return err
+	}
+	offset, err := strconv.ParseInt(c.Query("offset", "0"), 10, 64)
+	if err != nil {
+		return fault.BadRequest("offset must be a whole number")
+	}
+	wait, err := strconv.Atoi(c.Query("wait", "0"))
+	if err != nil || wait < 0 {
+		return fault.BadRequest("wait must be a number of seconds")
+	}
+	w, err := s.Jobs.ReadLog(request.Context(c), request.Principal(c), "", id, strings.Clone(c.Params("stream")), offset,
+		time.Duration(min(wait, 3600))*time.Second)
+	if errors.Is(err, jobs.ErrInvalid) {
+		return err
+	}
+	if err != nil {
+		return hide(err)
+	}
+	c.Set(userapi.LogNextHeader, strconv.FormatInt(w.Next(), 10))
+	c.Set(userapi.LogFirstHeader, strconv.FormatInt(w.First, 10))
+	c.Set(userapi.LogCompleteHeader, strconv.FormatBool(w.Complete))
+	c.Set(fiber.HeaderContentType, "text/plain; charset=utf-8")
+	c.Set(fiber.HeaderCacheControl, "no-store")
+	return c.Send(w.Data)
+}
+
+func (s *surface) members(c *fiber.Ctx) error {
+	j, err := s.get(c)
+	if err != nil {
+		return hide(err)
+	}
+	result, err := request.Param(c, "result")
+	if err != nil {
+		return err
+	}
+	out := j.Output(result)
+	if out == nil || !out.Collection {
+		return fault.NotFound("the job has no such collection among its results")
+	}
+	skip, err := strconv.Atoi(c.Query("cursor", "0"))
+	if err != nil || skip < 0 {
+		return fault.BadRequest("cursor: give back what the page before had as next")
+	}
+	list := userapi.MemberList{Members: []userapi.Member{}}
+	n := 0
+	err = s.Jobs.Members(request.Context(c), j, out, func(f *command.File) error {
+		n++
+		switch {
+		case n <= skip:
+		case len(list.Members) < memberLimit:
+			list.Members = append(list.Members, member(c, j, out, f))
+		default:
+			list.Next = strconv.Itoa(skip + memberLimit)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return c.JSON(list)
+}
+
+func (s *surface) provenance(c *fiber.Ctx) error {
+	id, err := request.Param(c, "id")
+	if err != nil {
+		return err
+	}
+	g, err := s.Provenance.Graph(request.Context(c), request.Principal(c), "", id)
+	if err != nil {
+		return hide(err)
+	}
+	switch format := c.Query("format", "json"); format {
+	case "json":
+		c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
+		return prov.WriteJSON(c.Response().BodyWriter(), g)
+	case "n":
+		c.Set(fiber.HeaderContentType, "text/provenance-notation; charset=utf-8")
+		return prov.WriteN(c.Response().BodyWriter(), g)
+	}
+	return fault.BadRequest("format: json and n are allowed")
+}
+
+func (s *surface) sites(c *fiber.Ctx) error {
+	all, err := s.Sites.List(request.Context(c), request.Principal(c))
+	if err != nil {
+		return err
+	}
+	list := userapi.SiteList{Sites: []userapi.Site{}}
+	for _, site := range all {
+		list.Sites = append(list.Sites, s.site(site))
+	}
+	return c.JSON(list)
+}
+
+func (s *surface) site(r *state.Site) userapi.Site {
+	now := s.Scheduler.Site(r.Name)
+	site := userapi.Site{
+		Name: r.Name, Title: r.Title, Added: timeOf(r.AddedUs), Batch: now.Batch, Version: now.Version,
+		Slots: now.Total.Slots, Free: now.Free.Slots, LastSeen: now.LastSeen, Running: now.Open,
+	}
+	switch {
+	case r.RevokedUs > 0:
+		site.State = "revoked"
+	case now.Online:
+		site.State = "online"
+	case r.EnrolledUs == 0:
+		site.State = "invited"
+	default:
+		site.State = "offline"
+	}
+	return site
+}
+
+func (s *surface) addSite(c *fiber.Ctx) error {
+	var r userapi.AddSite
+	if err := request.JSON(c, maxBody, &r); err != nil {
+		return err
+	}
+	token, expires, err := s.Sites.Add(request.Context(c), request.Principal(c), r.Name, r.Title)
+	if err != nil {
+		return err
+	}
+	c.Set(fiber.HeaderCacheControl, "no-store")
+	return c.Status(http.StatusCreated).JSON(userapi.Invitation{
+		Site: r.Name, Token: token, Expires: expires.UTC(),
+		Command: fmt.Sprintf("consort-agent enroll --server %s --token %s", request.Base(c), token),
+	})
+}
+
+func (s *surface) definitions(c *fiber.Ctx) error {
+	entries, err := s.Definitions.List()
+	if err != nil {
+		return err
+	}
+	list := userapi.DefinitionList{Definitions: []userapi.DefinitionSummary{}, Problems: s.Definitions.Problems()}
+	for _, e := range entries {
+		list.Definitions = append(list.Definitions, definitionSummary(c, e.Record))
+	}
+	return c.JSON(list)
+}
+
+func (s *surface) definition(c *fiber.Ctx) error {
+	name, err := request.Param(c, "name")
+	if err != nil {
+		return err
+	}
+	e, err := s.Definitions.Get(name)
+	if err != nil {
+		return err
+	}
+	source, err := s.Definitions.Source(e.Record)
+	if err != nil {
+		return err
+	}
+	d := userapi.Definition{DefinitionSummary: definitionSummary(c, e.Record), Content: e.Definition, Source: string(source)}
+	for _, f := range e.Record.Files {
+		d.Files = append(d.Files, userapi.DefinitionFile{Path: f.Path, SHA256: f.Sha256, Size: f.Size})
+	}
+	return c.JSON(d)
+}

@@ -1,0 +1,255 @@
+// Package coordinator is one node of a coordinator cluster: it builds, starts and stops everything below, in
+// one readable order. What the parts do is in their packages; flags and files are the caller's.
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/crypto/ssh"
+
+	"consort/coordinator/api"
+	"consort/coordinator/auth"
+	"consort/coordinator/command"
+	"consort/coordinator/content"
+	"consort/coordinator/definitions"
+	"consort/coordinator/jobs"
+	"consort/coordinator/peer"
+	"consort/coordinator/pki"
+	"consort/coordinator/provenance"
+	"consort/coordinator/replica"
+	"consort/coordinator/scheduler"
+	"consort/coordinator/sites"
+	"consort/coordinator/state"
+	"consort/coordinator/watch"
+	"consort/shared/siteapi"
+)
+
+// startTimeout bounds how long Start waits for the cluster to have a leader.
+const startTimeout = 30 * time.Second
+
+// Server is a running coordinator.
+type Server struct {
+	cfg      Config
+	identity replica.Identity
+	hostKey  ssh.Signer
+	registry *prometheus.Registry
+
+	hub     *watch.Hub
+	files   *content.Store
+	uploads *content.Uploads
+	state   *state.Store
+	port    *peer.Port
+	replica *replica.Replica
+	ledger  *ledger
+
+	definitions *definitions.Service
+	jobs        *jobs.Service
+	sites       *sites.Service
+	scheduler   *scheduler.Scheduler
+	leading     leaderWork
+
+	http, sftp, metrics net.Listener
+	fronts              fronts
+
+	stopOnce sync.Once
+	stopErr  error
+}
+
+// Start brings a coordinator up and returns when it can serve. On error nothing of it is left running.
+func Start(ctx context.Context, cfg Config) (*Server, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, hub: watch.New(), registry: prometheus.NewRegistry()}
+	if err := s.start(ctx); err != nil {
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		return nil, errors.Join(err, s.Stop(stop))
+	}
+	return s, nil
+}
+
+// start goes from the disk outwards: nothing answers before what it needs is there.
+func (s *Server) start(ctx context.Context) error {
+	for _, step := range []func(context.Context) error{
+		s.openIdentity, s.listen, s.openContent, s.openState, s.openReplica, s.build, s.lead, s.serve,
+	} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openIdentity finds out who this node is, or makes cluster id, node id, authority of certificates and host
+// key at the first start.
+func (s *Server) openIdentity(context.Context) error {
+	id, err := replica.ReadIdentity(s.dir("raft"))
+	if errors.Is(err, fs.ErrNotExist) {
+		id, err = s.newIdentity()
+	}
+	if err != nil {
+		return err
+	}
+	s.identity = id
+	if s.cfg.Authority == "" {
+		s.cfg.Authority = "https://" + id.Cluster + ".consort.invalid"
+	}
+	s.hostKey, err = pki.EnsureHostKey(s.dir("pki"))
+	return err
+}
+
+// newIdentity makes the ids of a new cluster. They are kept in the certificates first, so that a start that
+// was cut short goes on with the same.
+func (s *Server) newIdentity() (replica.Identity, error) {
+	if _, err := os.Stat(s.dir("state")); err == nil {
+		return replica.Identity{}, fmt.Errorf("%s has a state but no log in %s: part of the data directory is lost; restore all of it from one backup", s.cfg.Dir, s.dir("raft"))
+	}
+	ca, err := pki.LoadAuthority(s.dir("pki"))
+	if errors.Is(err, fs.ErrNotExist) {
+		ca, err = pki.EnsureAuthority(s.dir("pki"), pki.NewID())
+	}
+	if err != nil {
+		return replica.Identity{}, err
+	}
+	node := pki.NewID()
+	if known, err := pki.LoadIdentity(s.dir("pki")); err == nil {
+		node = known.Name().ID
+	}
+	return replica.Identity{Cluster: ca.Cluster(), Node: node}, nil
+}
+
+func (s *Server) dir(name string) string { return filepath.Join(s.cfg.Dir, name) }
+
+// listen takes the ports early, so that one in use is told before anything is opened; serving comes last.
+func (s *Server) listen(context.Context) error {
+	for _, l := range []struct {
+		key, address string
+		into         *net.Listener
+	}{{"http", s.cfg.HTTP, &s.http}, {"sftp", s.cfg.SFTP, &s.sftp}, {"metrics", s.cfg.Metrics, &s.metrics}} {
+		if l.address == "" {
+			continue
+		}
+		listener, err := net.Listen("tcp", l.address)
+		if err != nil {
+			return fmt.Errorf("%s: %w; is another consort running? choose another address with --%s", l.key, err, l.key)
+		}
+		*l.into = listener
+	}
+	return nil
+}
+
+func (s *Server) openContent(context.Context) (err error) {
+	s.files, err = content.Open(content.Config{Dir: s.dir("content"), Logger: s.cfg.Logger.With("part", "content")})
+	return err
+}
+
+func (s *Server) openState(context.Context) (err error) {
+	s.state, err = state.Open(state.Config{
+		Dir: s.dir("state"), Logger: s.cfg.Logger.With("part", "state"), Publish: publish(s.hub),
+	})
+	return err
+}
+
+func (s *Server) openReplica(context.Context) error {
+	ca, err := pki.EnsureAuthority(s.dir("pki"), s.identity.Cluster)
+	if err != nil {
+		return err
+	}
+	node, err := ca.EnsureNode(s.dir("pki"), s.identity.Node)
+	if err != nil {
+		return err
+	}
+	s.port, err = peer.Listen(peer.Config{
+		Listen: s.cfg.Peer, TLS: node.PeerTLS(), PeerID: node.PeerID, Logger: s.cfg.Logger.With("part", "peer"),
+	})
+	if err != nil {
+		return fmt.Errorf("peer: %w", err)
+	}
+	s.replica, err = replica.Open(replica.Config{
+		Dir: s.dir("raft"), Identity: s.identity, Machine: machine{s.state}, Peer: s.port,
+		Bootstrap:     []replica.Server{{ID: s.identity.Node, Address: s.port.Addr().String()}},
+		LeaderStarted: leaderStarted(s.identity.Node),
+		LastTime:      s.state.LastTime,
+		Stamp:         command.Stamp,
+		EncodeResult:  encodeResult, DecodeResult: decodeResult,
+		Restored:      s.hub.WakeAll,
+		Logger:        s.cfg.Logger.With("part", "raft"),
+		Registerer:    s.registry,
+		SnapshotBytes: s.cfg.SnapshotBytes,
+	})
+	return err
+}
+
+// build makes the use cases.
+func (s *Server) build(context.Context) error {
+	guard, err := auth.New(s.cfg.Auth)
+	if err != nil {
+		return err
+	}
+	s.ledger = &ledger{replica: s.replica, files: s.files}
+	s.definitions = definitions.New(s.ledger, s.state, s.files)
+	s.sites = sites.New(sites.Config{Log: s.ledger, State: s.state, Guard: guard, Now: s.ledger.now, SFTP: s.sftpAddresses})
+	leases := &lateLeases{}
+	s.uploads = content.NewUploads(s.files, leases, s.cfg.Logger.With("part", "uploads"))
+	s.jobs = jobs.New(jobs.Config{
+		Log: s.ledger, State: s.state, Files: s.files, Uploads: s.uploads, Definitions: s.definitions,
+		Guard: guard, Hub: s.hub, Logger: s.cfg.Logger.With("part", "jobs"), Now: s.ledger.now,
+	})
+	leases.jobs = s.jobs
+	s.scheduler = scheduler.New(scheduler.Config{
+		Log: s.ledger, State: s.state, Definitions: s.definitions, Watched: s.jobs, Files: s.files,
+		Uploads: s.uploads, Hub: s.hub, Logger: s.cfg.Logger.With("part", "scheduler"),
+		Now: s.ledger.now, SFTP: s.sftpAddresses, Contact: s.cfg.Contact, ContentGrace: s.cfg.ContentGrace,
+	})
+	s.fronts.api = api.New(api.Config{
+		Jobs: s.jobs, Definitions: s.definitions, Sites: s.sites, Scheduler: s.scheduler,
+		Provenance: provenance.New(provenance.Config{Jobs: s.jobs, State: s.state, Version: s.cfg.Version}),
+		Files:      s.files, Guard: guard, Hub: s.hub, PublicURL: s.cfg.PublicURL, LocalOnly: s.cfg.LocalOnly,
+		Version: s.cfg.Version, Logger: s.cfg.Logger.With("part", "http"), Registerer: s.registry,
+	})
+	return nil
+}
+
+// lateLeases breaks the circle between uploads, which ask jobs for leases, and jobs, which have uploads
+// sealed.
+type lateLeases struct{ jobs *jobs.Service }
+
+func (l *lateLeases) UploadLease(ctx context.Context, site, job string, epoch uint64) (content.Lease, error) {
+	return l.jobs.UploadLease(ctx, site, job, epoch)
+}
+
+func (s *Server) sftpAddresses() []siteapi.SFTP {
+	address := s.cfg.PublicSFTP
+	if address == "" {
+		address = s.sftp.Addr().String()
+	}
+	return []siteapi.SFTP{{Address: address, HostKey: hostKeyText(s.hostKey)}}
+}
+
+// Addresses are where a server listens.
+type Addresses struct{ HTTP, SFTP, Peer, Metrics string }
+
+// Addresses tells where the server listens, with the ports it really has.
+func (s *Server) Addresses() Addresses {
+	a := Addresses{HTTP: s.http.Addr().String(), SFTP: s.sftp.Addr().String(), Peer: s.port.Addr().String()}
+	if s.metrics != nil {
+		a.Metrics = s.metrics.Addr().String()
+	}
+	return a
+}
+
+// ClusterID is the id of the cluster this node belongs to.
+func (s *Server) ClusterID() string { return s.identity.Cluster }
+
+// Problems are the job definitions that were left out at the start, with file, line and key.
+func (s *Server) Problems() []string { return s.definitions.Problems() }

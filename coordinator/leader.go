@@ -1,0 +1,105 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"consort/coordinator/command"
+	"consort/coordinator/state"
+)
+
+// leaderWork is what runs on the leader only.
+type leaderWork struct {
+	mu     sync.Mutex
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+}
+
+// lead says what this node does when it leads, and waits until the cluster can serve.
+func (s *Server) lead(ctx context.Context) error {
+	ready := make(chan error, 1)
+	var once sync.Once
+	s.replica.OnLeadership(func(ctx context.Context, _ uint64) error {
+		err := s.establish(ctx)
+		if err == nil {
+			once.Do(func() { close(ready) })
+		}
+		return err
+	}, s.revoke)
+	timer := time.NewTimer(startTimeout)
+	defer timer.Stop()
+	select {
+	case <-ready:
+		return nil
+	case <-s.replica.Failed():
+		return fmt.Errorf("start: %w", s.replica.Err())
+	case <-timer.C:
+		return errors.New("the cluster has no leader yet; are the other coordinators running?")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// establish begins the leader's work: the cluster's identity and the definitions, then the scheduler.
+func (s *Server) establish(ctx context.Context) error {
+	if err := s.createCluster(ctx); err != nil {
+		return err
+	}
+	for _, fsys := range s.cfg.Definitions {
+		if err := s.definitions.PublishAll(ctx, fsys); err != nil {
+			return err
+		}
+	}
+	s.leading.mu.Lock()
+	defer s.leading.mu.Unlock()
+	run, cancel := context.WithCancel(ctx)
+	s.leading.cancel = cancel
+	s.leading.done.Go(func() {
+		if err := s.scheduler.Run(run); err != nil && run.Err() == nil {
+			s.cfg.Logger.Error("scheduler stopped", "error", err)
+		}
+	})
+	return nil
+}
+
+// createCluster fixes cluster id and authority, once.
+func (s *Server) createCluster(ctx context.Context) error {
+	var known string
+	err := s.state.View(func(v *state.View) error {
+		known, _ = v.Cluster()
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if known != "" {
+		if known != s.identity.Cluster {
+			return fmt.Errorf("the state is of cluster %s, this node of %s: they do not belong together", known, s.identity.Cluster)
+		}
+		return nil
+	}
+	result, err := s.ledger.Propose(ctx, &command.Command{Body: &command.Command_CreateCluster{
+		CreateCluster: &command.CreateCluster{ClusterId: s.identity.Cluster, Authority: s.cfg.Authority},
+	}})
+	if err != nil {
+		return fmt.Errorf("create the cluster: %w", err)
+	}
+	if result.Code != command.Result_OK {
+		return fmt.Errorf("create the cluster: %s", result.Message)
+	}
+	return nil
+}
+
+// revoke ends the leader's work, and waits for it.
+func (s *Server) revoke() {
+	s.leading.mu.Lock()
+	cancel := s.leading.cancel
+	s.leading.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+	s.leading.done.Wait()
+}

@@ -1,0 +1,51 @@
+package scheduler
+
+import (
+	"fmt"
+	"time"
+
+	"consort/coordinator/state"
+)
+
+// Explain says why a queued job waits, in one sentence for its user; empty when there is nothing to say.
+func (s *Scheduler) Explain(j *state.Job) string {
+	now := s.cfg.Now()
+	if j.NotBeforeUs > now.UnixMicro() {
+		wait := time.UnixMicro(j.NotBeforeUs).Sub(now).Round(time.Second)
+		return fmt.Sprintf("the last attempt failed; the next one starts in %s", wait)
+	}
+	active := s.cfg.State.Active(j.Id)
+	if active == nil {
+		return ""
+	}
+	w, err := s.need(active)
+	if err != nil {
+		return ""
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	online, accepting, large := 0, 0, 0
+	for _, st := range s.sites {
+		if !s.online(st) {
+			continue
+		}
+		online++
+		if !accepts(&st.poll, w.digest) {
+			continue
+		}
+		accepting++
+		if fits(w.capacity, st.poll.Total) {
+			large++
+		}
+	}
+	name := j.Definition + " " + j.DefinitionVersion
+	switch {
+	case online == 0:
+		return "no site is online; the job starts when one comes back"
+	case accepting == 0:
+		return fmt.Sprintf("none of the %d sites that are online accepts %s", online, name)
+	case large == 0:
+		return fmt.Sprintf("no site that accepts %s offers %d cores and %d MiB of memory", name, w.capacity.Cores, w.capacity.MemoryBytes>>20)
+	}
+	return "waiting for a free slot at a site"
+}
