@@ -98,7 +98,7 @@ func Of(err error) Fault {
 	}
 	var fe *fiber.Error
 	if errors.As(err, &fe) {
-		return Fault{Status: fe.Code, Code: codeOf(fe.Code), Message: fe.Message}
+		return Fault{Status: fe.Code, Code: codeOf(fe.Code), Message: messageOf(fe)}
 	}
 	for _, r := range rules {
 		if !errors.Is(err, r.err) {
@@ -114,6 +114,17 @@ func Of(err error) Fault {
 		Status: http.StatusInternalServerError, Code: "internal",
 		Message: "something went wrong inside the server; the request id helps its operator to find out what",
 	}
+}
+
+// messageOf words what the router and the HTTP library say; they would repeat the path asked for.
+func messageOf(e *fiber.Error) string {
+	switch e.Code {
+	case http.StatusNotFound:
+		return "there is nothing at this address"
+	case http.StatusMethodNotAllowed:
+		return "this method is not allowed here; see the Allow header"
+	}
+	return e.Message
 }
 
 func codeOf(status int) string {
