@@ -50,7 +50,7 @@ func NewLogger(w io.Writer, format string, level slog.Leveler) (*slog.Logger, er
 	options := &slog.HandlerOptions{Level: level}
 	switch format {
 	case FormatText: // quotes and escapes what is not printable by itself
-		options.ReplaceAttr = func(_ []string, a slog.Attr) slog.Attr { return plain(a, func(s string) string { return s }) }
+		options.ReplaceAttr = func(_ []string, a slog.Attr) slog.Attr { return plain(a, escapeDelete) }
 		return slog.New(&contextHandler{slog.NewTextHandler(w, options)}), nil
 	case FormatJSON: // escapes only what JSON must
 		options.ReplaceAttr = func(_ []string, a slog.Attr) slog.Attr { return plain(a, escape) }
@@ -92,6 +92,9 @@ func escape(s string) string {
 	}
 	return b.String()
 }
+
+// escapeDelete writes the one control character that slog's text takes for printable.
+func escapeDelete(s string) string { return strings.ReplaceAll(s, "\x7f", `\x7f`) }
 
 func unprintable(c rune) bool { return !unicode.IsPrint(c) }
 

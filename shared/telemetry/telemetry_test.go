@@ -63,7 +63,7 @@ func TestSafe(t *testing.T) {
 
 // FuzzLine: whatever a value holds, it makes one line without invisible characters; JSON stays JSON.
 func FuzzLine(f *testing.F) {
-	for _, s := range []string{"plain", "two\nlines level=ERROR msg=forged", "\u202eevil", "\x1b[31m", "\u0085\u2028", "\xff\"\\", `{"a":1}`} {
+	for _, s := range []string{"plain", "two\nlines level=ERROR msg=forged", "\u202eevil", "\x1b[31m", "\u0085\u2028", "\xff\"\\", "\x7f", `{"a":1}`} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
