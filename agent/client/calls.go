@@ -39,10 +39,10 @@ func (c *Client) Report(ctx context.Context, ref Ref, report siteapi.Report) (si
 }
 
 // Offsets asks how much of each file has arrived and was hashed.
-func (c *Client) Offsets(ctx context.Context, ref Ref, paths []string) (map[string]int64, error) {
+func (c *Client) Offsets(ctx context.Context, ref Ref, paths []string) (siteapi.OffsetResponse, error) {
 	var answer siteapi.OffsetResponse
 	err := c.post(ctx, ref, "offsets", siteapi.OffsetRequest{Paths: paths}, sealTimeout, &answer)
-	return answer.Offsets, err
+	return answer, err
 }
 
 // Seal has the uploaded files made durable, compared and moved into the store. It returns the files to push

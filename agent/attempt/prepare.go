@@ -1,0 +1,272 @@
+package attempt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"consort/agent/batch"
+	"consort/agent/journal"
+	"consort/shared/definition"
+	"consort/shared/siteapi"
+)
+
+// defaultPath is PATH where the site's policy says nothing.
+const defaultPath = "/usr/local/bin:/usr/bin:/bin"
+
+// prepare fetches what the attempt needs and lays it out, up to the wrapper. All of it is private to the
+// attempt and can be done again.
+func (a *Attempt) prepare(ctx context.Context) error {
+	begun := time.Now().UTC()
+	bundle, err := a.bundle(ctx)
+	if err != nil {
+		return err
+	}
+	if err := a.rt.Allows(bundle.Definition, &a.lease); err != nil {
+		return failf(string(definition.ClassSiteConfig), "site %s: %v", a.rt.Site, err)
+	}
+	if err := a.dir.make(); err != nil {
+		return transient(err)
+	}
+	given, err := a.values(bundle.Definition)
+	if err != nil {
+		return err
+	}
+	if given.Inputs, err = a.place(ctx, bundle); err != nil {
+		return err
+	}
+	argv, err := a.write(bundle, given)
+	if err != nil {
+		return err
+	}
+	in := a.received(begun)
+	return a.save(journal.Submitting, a.rt.Journal.Put, func(r *record) {
+		r.Argv = argv
+		r.Facts.Staged = time.Now().UTC()
+		r.Facts.Transfers = in
+	})
+}
+
+func (a *Attempt) bundle(ctx context.Context) (*definition.Bundle, error) {
+	return a.rt.Bundles.get(ctx, a.rt.Client, a.rt.Cache, &a.lease)
+}
+
+// transient marks an error of this machine, such as a full disk.
+func transient(err error) error {
+	return failf(string(definition.ClassSiteTransient), "the site could not prepare the job: %v", err)
+}
+
+func (a *Attempt) limit() time.Duration {
+	return time.Duration(a.lease.ExecutionSeconds) * time.Second
+}
+
+// cores is how many cores the tasks of an attempt need together.
+func cores(r siteapi.Resources) int { return max(1, r.Cores) * max(1, r.Tasks) }
+
+// values computes what placeholders expand to, but for the inputs.
+func (a *Attempt) values(d *definition.Definition) (definition.ArgvContext, error) {
+	given := map[string][]string{}
+	for _, p := range a.lease.Parameters {
+		given[p.Name] = append(given[p.Name], p.Values...)
+	}
+	values, problems := d.Check(given, true)
+	if len(problems) > 0 {
+		return definition.ArgvContext{}, failf(string(definition.ClassUser), "%v", problems[0])
+	}
+	r := a.lease.Resources
+	return definition.ArgvContext{
+		Values: values,
+		Script: d.Run.Script,
+		Resources: definition.Resources{
+			Nodes: r.Nodes, Tasks: r.Tasks, Cores: r.Cores, GPUs: r.GPUs,
+			MemoryBytes: r.MemoryBytes, ScratchBytes: r.ScratchBytes, Network: r.Network,
+		},
+	}, nil
+}
+
+// place puts files and inputs into the working directory and returns the inputs' paths there.
+func (a *Attempt) place(ctx context.Context, bundle *definition.Bundle) (map[string][]string, error) {
+	for _, f := range bundle.Files {
+		if f.Path == definition.MainFile {
+			continue
+		}
+		if err := writeNew(filepath.Join(a.dir.work(), f.Path), f.Data, 0o400); err != nil {
+			return nil, transient(err)
+		}
+	}
+	paths := map[string][]string{}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(4)
+	for i, in := range a.lease.Inputs {
+		def := bundle.Definition.Input(in.Name)
+		if def == nil {
+			return nil, failf(string(definition.ClassSiteTransient), "the lease has an input %q that the definition does not know", in.Name)
+		}
+		at := inputPath(def, in, i)
+		paths[def.Name] = append(paths[def.Name], at)
+		g.Go(func() error { return a.placeInput(gctx, in, filepath.Join(a.dir.work(), at)) })
+	}
+	return paths, g.Wait()
+}
+
+func (a *Attempt) placeInput(ctx context.Context, in siteapi.Input, dst string) error {
+	if _, err := fetch(ctx, a.rt.Client, a.rt.Cache, a.Ref(), in.SHA256, in.Size); err != nil {
+		return fmt.Errorf("fetch input %s: %w", in.Name, err)
+	}
+	if err := os.MkdirAll(filepath.Dir(dst), 0o700); err != nil {
+		return transient(err)
+	}
+	if err := a.rt.Cache.Place(in.SHA256, dst); err != nil {
+		return fmt.Errorf("place input %s: %w", in.Name, err)
+	}
+	return nil
+}
+
+// inputPath is where an input goes, relative to the working directory. In a directory of many the user's
+// file name is kept, made harmless and distinct by a number in front.
+func inputPath(def *definition.Input, in siteapi.Input, number int) string {
+	if !strings.HasSuffix(def.File, "/") {
+		return def.File
+	}
+	return path.Join(def.File, fmt.Sprintf("%03d-%s", number, harmless(in.FileName)))
+}
+
+// harmless keeps the letters, digits, dots, hyphens and underscores of a file name, at most 100.
+func harmless(name string) string {
+	keep := func(r rune) rune {
+		if r < 0x80 && (r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r)) {
+			return r
+		}
+		return '_'
+	}
+	name = strings.Map(keep, name)
+	name = name[max(0, len(name)-100):]
+	if name == "" {
+		return "file"
+	}
+	return name
+}
+
+// write renders configuration, parameters and the wrapper, and returns the arguments of the code.
+func (a *Attempt) write(bundle *definition.Bundle, given definition.ArgvContext) ([]string, error) {
+	d := bundle.Definition
+	argv, err := d.Argv(given)
+	if err != nil {
+		return nil, failf(string(definition.ClassUser), "%v", err)
+	}
+	if err := a.writeConfig(bundle, given); err != nil {
+		return nil, err
+	}
+	params, err := d.ParamsJSON(given.Values)
+	if err != nil {
+		return nil, err
+	}
+	secrets, err := d.SecretsJSON(given.Values)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(a.dir.file(paramsFile), params, 0o600); err != nil {
+		return nil, transient(err)
+	}
+	if secrets != nil {
+		if err := os.WriteFile(a.dir.file(secretsFile), secrets, 0o600); err != nil {
+			return nil, transient(err)
+		}
+	}
+	env, err := a.environment(d, given, secrets != nil)
+	if err != nil {
+		return nil, err
+	}
+	return argv, a.writeWrapper(d, given, argv, env)
+}
+
+func (a *Attempt) writeConfig(bundle *definition.Bundle, given definition.ArgvContext) error {
+	for _, c := range bundle.Definition.Config {
+		template := bundle.File(c.Template)
+		if template == nil {
+			return failf(string(definition.ClassDefinition), "the template %s is not among the definition's files", c.Template)
+		}
+		text, err := bundle.Definition.RenderConfig(c, template.Data, given)
+		if err != nil {
+			return failf(string(definition.ClassUser), "%v", err)
+		}
+		if err := writeNew(filepath.Join(a.dir.work(), c.File), text, 0o600); err != nil {
+			return transient(err)
+		}
+	}
+	return nil
+}
+
+func (a *Attempt) writeWrapper(d *definition.Definition, given definition.ArgvContext, argv, env []string) error {
+	p := batch.Program{
+		Job: a.lease.Job, Epoch: a.lease.Epoch, Args: argv, Env: env,
+		WorkDir: a.dir.work(), Stdout: a.dir.file(stdoutFile), Stderr: a.dir.file(stderrFile),
+	}
+	if stdin := d.Stdin(given); stdin != "" {
+		p.Stdin = filepath.Join(a.dir.work(), stdin)
+	}
+	_, err := batch.WriteWrapper(a.dir.meta(), p)
+	if errors.Is(err, batch.ErrProgram) {
+		return failf(string(definition.ClassDefinition), "%v", err)
+	}
+	if err != nil {
+		return transient(err)
+	}
+	return nil
+}
+
+// environment is everything the code finds in its environment. No text of a user is in it.
+func (a *Attempt) environment(d *definition.Definition, given definition.ArgvContext, secrets bool) ([]string, error) {
+	own, err := d.Environment(given)
+	if err != nil {
+		return nil, failf(string(definition.ClassDefinition), "%v", err)
+	}
+	env := append(own,
+		"PATH="+defaultPath,
+		"HOME="+a.dir.home(),
+		"TMPDIR="+a.dir.tmp(),
+		"LC_ALL=C.UTF-8",
+		"TZ=UTC",
+		"SOURCE_DATE_EPOCH="+strconv.FormatInt(a.lease.Created.Unix(), 10),
+		"CONSORT_PARAMS="+a.dir.file(paramsFile),
+		"CONSORT_ERROR_FILE="+a.dir.file(errorFile),
+		"CONSORT_CORES="+strconv.Itoa(max(1, a.lease.Resources.Cores)),
+		"CONSORT_MEMORY_MB="+strconv.FormatInt(a.lease.Resources.MemoryBytes>>20, 10),
+	)
+	if secrets {
+		env = append(env, "CONSORT_SECRETS="+a.dir.file(secretsFile))
+	}
+	return env, nil
+}
+
+// received sums up what was fetched, for provenance.
+func (a *Attempt) received(begun time.Time) []siteapi.Transfer {
+	var all []siteapi.Transfer
+	for _, in := range a.lease.Inputs {
+		all = append(all, siteapi.Transfer{
+			Name: in.Name, Bytes: in.Size, Files: 1, Protocol: "https", SHA256: in.SHA256, Start: begun, End: time.Now().UTC(),
+		})
+	}
+	return all
+}
+
+// writeNew writes a file of the working directory, and the directories above it.
+func writeNew(path string, data []byte, mode os.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Close())
+}

@@ -1,0 +1,236 @@
+package attempt
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"consort/agent/client"
+	"consort/agent/journal"
+	"consort/agent/staging"
+	"consort/shared/atomicfile"
+	"consort/shared/definition"
+	"consort/shared/failpoint"
+	"consort/shared/retry"
+	"consort/shared/siteapi"
+)
+
+// output is one file that the job left.
+type output struct {
+	name, path, contentType string
+	size                    int64
+}
+
+// outputs finds what the job left in its working directory, and compares it with what it may leave.
+func (a *Attempt) outputs(d *definition.Definition) ([]output, error) {
+	if a.found != nil {
+		return a.found, nil
+	}
+	given, err := a.values(d)
+	if err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(a.dir.work())
+	if err != nil {
+		return nil, transient(err)
+	}
+	defer root.Close()
+	matches, err := d.MatchOutputs(root.FS(), given.Values)
+	if err != nil {
+		return nil, failf(string(definition.ClassDefinition), "%v", err)
+	}
+	all := []output{}
+	var bytes int64
+	for _, m := range matches {
+		contentType := ""
+		if o := d.Output(m.Output); o != nil {
+			contentType = o.ContentType
+		}
+		for _, f := range m.Files {
+			all = append(all, output{m.Output, f.Path, contentType, f.Size})
+			bytes += f.Size
+		}
+	}
+	if most := a.lease.MaxFiles; most > 0 && len(all) > most {
+		return nil, failf(string(definition.ClassQuota), "the job left %d files, allowed are %d", len(all), most)
+	}
+	if most := a.lease.MaxBytes; most > 0 && bytes > most {
+		return nil, failf(string(definition.ClassQuota), "the job's outputs have %d bytes, allowed are %d", bytes, most)
+	}
+	a.found = all
+	return all, nil
+}
+
+// upload sends outputs and logs, has the outputs sealed, and keeps the manifest.
+func (a *Attempt) upload(ctx context.Context) error {
+	bundle, err := a.bundle(ctx)
+	if err != nil {
+		return err
+	}
+	outputs, err := a.outputs(bundle.Definition)
+	if err != nil {
+		return err
+	}
+	var manifest []siteapi.ManifestFile
+	var logs []siteapi.Log
+	begun := now()
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		manifest, err = a.pushAndSeal(gctx, outputs)
+		return err
+	})
+	g.Go(func() (err error) {
+		logs, err = a.storeLogs(gctx)
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	sent := siteapi.Transfer{Out: true, Files: int64(len(manifest)), Protocol: "sftp", Start: begun, End: now()}
+	for _, f := range manifest {
+		sent.Bytes += f.Size
+	}
+	data, err := json.Marshal(manifest)
+	if err != nil {
+		return fmt.Errorf("encode the manifest: %w", err)
+	}
+	if err := atomicfile.Write(a.dir.file(manifestFile), data, 0o600); err != nil {
+		return err
+	}
+	return a.save(journal.Sealed, a.rt.Journal.Note, func(r *record) {
+		r.Facts.Logs = logs
+		r.Facts.Transfers = append(slices.Clone(r.Facts.Transfers), sent)
+	})
+}
+
+// pushAndSeal sends the files until the coordinator has sealed every one.
+func (a *Attempt) pushAndSeal(ctx context.Context, outputs []output) ([]siteapi.ManifestFile, error) {
+	manifest := make([]siteapi.ManifestFile, len(outputs))
+	index := map[string]int{}
+	todo := make([]int, len(outputs))
+	for i, o := range outputs {
+		manifest[i] = siteapi.ManifestFile{Output: o.name, Path: o.path, Size: o.size, ContentType: o.contentType}
+		index[o.path], todo[i] = i, i
+	}
+	var pause retry.Backoff
+	for len(todo) > 0 {
+		pushed, err := a.push(ctx, outputs, todo)
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range pushed {
+			manifest[index[f.Path]].SHA256 = f.SHA256
+		}
+		failpoint.Here("agent-before-seal")
+		bad, err := a.seal(ctx, manifest, todo)
+		if err != nil {
+			return nil, err
+		}
+		todo = todo[:0]
+		for _, b := range bad {
+			i, known := index[b.Path]
+			if !known {
+				return nil, fmt.Errorf("the coordinator found %q %s, which was not sent", b.Path, b.Problem)
+			}
+			a.logger.Warn("the coordinator did not accept an output; sending it again", "path", b.Path, "problem", b.Problem)
+			todo = append(todo, i)
+		}
+		if len(todo) == 0 {
+			break
+		}
+		if err := pause.Wait(ctx, 0); err != nil {
+			return nil, err
+		}
+	}
+	return manifest, nil
+}
+
+// push sends some of the outputs over SFTP.
+func (a *Attempt) push(ctx context.Context, outputs []output, which []int) ([]staging.ManifestFile, error) {
+	up := staging.Upload{Job: a.lease.Job, Epoch: a.lease.Epoch}
+	for _, i := range which {
+		o := outputs[i]
+		up.Files = append(up.Files, staging.File{Local: filepath.Join(a.dir.work(), o.path), Remote: o.path, Size: o.size})
+	}
+	// An attempt that is stale must end the push, which takes every error of Offsets for a passing one.
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	up.Offsets = func(ctx context.Context, path string) (int64, string, error) {
+		answer, err := a.rt.Client.Offsets(ctx, a.Ref(), []string{path})
+		if client.IsFinal(err) {
+			stop(err)
+		}
+		return answer.Offsets[path], answer.SHA256[path], err
+	}
+	pushed, err := a.rt.Pusher.Push(ctx, up)
+	switch {
+	case errors.Is(err, staging.ErrChanged):
+		return nil, failf(string(definition.ClassDefinition), "an output changed after the code had ended: %v", err)
+	case err != nil && ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case errors.Is(err, staging.ErrNoLease):
+		return nil, a.askWhetherStale(ctx, err)
+	}
+	return pushed, err
+}
+
+// askWhetherStale tells an attempt that is over from a server that has not heard of it yet.
+func (a *Attempt) askWhetherStale(ctx context.Context, err error) error {
+	if _, stale := a.rt.Client.Offsets(ctx, a.Ref(), nil); stale != nil {
+		return stale
+	}
+	return err
+}
+
+// seal has files sealed, as many at a time as the protocol allows, and returns those to send again.
+func (a *Attempt) seal(ctx context.Context, manifest []siteapi.ManifestFile, which []int) ([]siteapi.BadFile, error) {
+	var all []siteapi.BadFile
+	for some := range slices.Chunk(which, siteapi.MaxSealFiles) {
+		files := make([]siteapi.File, len(some))
+		for n, i := range some {
+			files[n] = siteapi.File{Path: manifest[i].Path, SHA256: manifest[i].SHA256, Size: manifest[i].Size}
+		}
+		bad, err := a.rt.Client.Seal(ctx, a.Ref(), files)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, bad...)
+	}
+	return all, nil
+}
+
+// parts cuts a manifest as it is sent.
+func parts(manifest []siteapi.ManifestFile) [][]siteapi.ManifestFile {
+	return slices.Collect(slices.Chunk(manifest, siteapi.MaxManifestPart))
+}
+
+// declare sends the list of outputs, which shows nowhere before the commit, and prepares the commit.
+func (a *Attempt) declare(ctx context.Context) error {
+	data, err := os.ReadFile(a.dir.file(manifestFile))
+	if err != nil {
+		return fmt.Errorf("read the manifest: %w", err)
+	}
+	var manifest []siteapi.ManifestFile
+	if err := json.Unmarshal(data, &manifest); err != nil {
+		return fmt.Errorf("read the manifest: %w", err)
+	}
+	all := parts(manifest)
+	for i, files := range all {
+		answer, err := a.rt.Client.Manifest(ctx, a.Ref(), siteapi.ManifestPart{Part: i, Files: files})
+		if err != nil {
+			return err
+		}
+		if answer.Cancel {
+			a.Cancel()
+			return errOrdered
+		}
+		failpoint.Here("agent-between-manifest-parts")
+	}
+	return a.prepareCommit(len(all), siteapi.ManifestHash(all))
+}
