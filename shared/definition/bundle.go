@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -78,6 +79,10 @@ func Load(fsys fs.FS, dir string) (*Bundle, error) {
 			continue // reported already
 		}
 		data, err := readFile(fsys, dir, name, MaxFileSize)
+		if errors.Is(err, fs.ErrNotExist) {
+			l.add(fmt.Sprintf("files[%d]", i), "%q does not exist beside the definition", name)
+			continue
+		}
 		if err != nil {
 			l.add(fmt.Sprintf("files[%d]", i), "%v", err)
 			continue

@@ -216,7 +216,7 @@ var (
 	AgentRoles    = []string{"Author", "Contributor", "Coordinator", "Creator", "Curator", "Editor", "Funder", "Investigator", "Observer", "Operator", "Provider", "Publisher"}
 	Groups        = []string{"required", "common", "advanced"}
 	LostPolicies  = []string{"hold", "requeue", "stop"}
-	Launchers     = []string{"", "mpi"}
+	Launchers     = []string{"mpi"}
 )
 
 // Source is where an input may come from.

@@ -302,7 +302,7 @@ func (l *lint) defaults(path string, p *Parameter, v any) []string {
 		}
 		if err != nil {
 			l.add(path, "%v", err)
-			return []string{}
+			return nil
 		}
 		texts = append(texts, text)
 	}

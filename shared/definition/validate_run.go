@@ -127,7 +127,9 @@ func (l *lint) run(d *Definition) {
 	case r.Script != "" && len(r.Command) > 0 && !usesScript(r.Command):
 		l.add("run.command", "must hold {script} when there is also a script")
 	}
-	l.enum("run.launcher", r.Launcher, Launchers)
+	if r.Launcher != "" {
+		l.enum("run.launcher", r.Launcher, Launchers)
+	}
 	l.length("run.command", len(r.Command))
 	for i, e := range r.Command {
 		l.element(fmt.Sprintf("run.command[%d]", i), d, e)
