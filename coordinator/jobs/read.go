@@ -23,6 +23,7 @@ type Job struct {
 	Definition *definition.Definition
 	Values     definition.Values // effective values of the parameters, defaults included
 	Results    *state.Results    // nil before the commit
+	Attempt    *state.Attempt    // the newest one, nil before the first lease
 }
 
 // Get returns a job that p may read. A job of another list than definition ("" for any) is ErrNotFound.
@@ -41,6 +42,11 @@ func (s *Service) get(ctx context.Context, p auth.Principal, a auth.Action, list
 		}
 		if j.Spec, err = v.Spec(id); err != nil {
 			return err
+		}
+		if j.Epoch > 0 {
+			if j.Attempt, err = v.Attempt(id, j.Epoch); err != nil {
+				return err
+			}
 		}
 		if j.CommitEpoch > 0 {
 			j.Results, err = v.Results(id)
