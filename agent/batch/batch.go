@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"time"
+	"unicode/utf8"
 )
 
 // ErrAmbiguous means that a submit may or may not have made a job: the batch system did not answer. The
@@ -70,8 +71,8 @@ func (s Spec) Validate() error {
 		return refuse("a wall time of %v", s.WallTime)
 	}
 	for field, path := range map[string]string{"Dir": s.Dir, "WorkDir": s.WorkDir, "Wrapper": s.Wrapper} {
-		if !filepath.IsAbs(path) || hasNUL(path) {
-			return refuse("%s is %q, not an absolute path", field, path)
+		if !filepath.IsAbs(path) || hasNUL(path) || !utf8.ValidString(path) {
+			return refuse("%s is %q, not an absolute path in UTF-8", field, path)
 		}
 	}
 	return nil

@@ -125,6 +125,7 @@ func TestValidate(t *testing.T) {
 		"wall time":     func(s *Spec) { s.WallTime = -1 },
 		"relative path": func(s *Spec) { s.Dir = "d" },
 		"no wrapper":    func(s *Spec) { s.Wrapper = "" },
+		"not UTF-8":     func(s *Spec) { s.WorkDir = "/a\xff" },
 		"NUL":           func(s *Spec) { s.WorkDir = "/a\x00b" },
 	} {
 		s := good
