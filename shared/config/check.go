@@ -18,6 +18,7 @@ var textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
 // check compares every key of the text with the Go type it is meant for.
 func check(file string, where *Positions, into reflect.Type) Errors {
 	var errs Errors
+	known := keys{}
 	var bad [][]string // paths already reported: what is below them says nothing new
 	for _, e := range where.entries {
 		if len(errs) == maxErrors {
@@ -26,7 +27,7 @@ func check(file string, where *Positions, into reflect.Type) Errors {
 		if slices.ContainsFunc(bad, func(b []string) bool { return hasPrefix(e.path, b) }) {
 			continue
 		}
-		problem, unknown := checkEntry(e, into)
+		problem, unknown := known.checkEntry(e, into)
 		if problem == "" {
 			continue
 		}
@@ -42,7 +43,7 @@ func hasPrefix(path, prefix []string) bool {
 }
 
 // checkEntry says what is wrong with one key and its value, or "", and whether nobody knows the key.
-func checkEntry(e entry, into reflect.Type) (problem string, unknown bool) {
+func (k keys) checkEntry(e entry, into reflect.Type) (problem string, unknown bool) {
 	t := into
 	for i, part := range e.path {
 		t = deref(t)
@@ -52,7 +53,7 @@ func checkEntry(e entry, into reflect.Type) (problem string, unknown bool) {
 		case t.Kind() == reflect.Map, t.Kind() == reflect.Slice, t.Kind() == reflect.Array:
 			t = t.Elem()
 		case t.Kind() == reflect.Struct:
-			f, allowed := field(t, part)
+			f, allowed := k.field(t, part)
 			if f == nil && i == len(e.path)-1 {
 				return "unknown key; allowed: " + strings.Join(allowed, ", "), true
 			}
@@ -131,9 +132,33 @@ func kindName(k unstable.Kind) string {
 	return "a date or time"
 }
 
+// keys remembers the TOML keys of the struct types met, as listing them by reflection is slow.
+type keys map[reflect.Type][]key
+
+type key struct {
+	name string
+	is   reflect.Type
+}
+
 // field returns the type of the field that the TOML key names, or nil and all keys there are.
-func field(t reflect.Type, key string) (reflect.Type, []string) {
-	var allowed []string
+func (k keys) field(t reflect.Type, name string) (reflect.Type, []string) {
+	known, ok := k[t]
+	if !ok {
+		known = keysOf(t)
+		k[t] = known
+	}
+	allowed := make([]string, len(known))
+	for i, f := range known {
+		if f.name == name {
+			return f.is, nil
+		}
+		allowed[i] = f.name
+	}
+	return nil, allowed
+}
+
+func keysOf(t reflect.Type) []key {
+	var all []key
 	for _, f := range reflect.VisibleFields(t) {
 		name, _, _ := strings.Cut(f.Tag.Get("toml"), ",")
 		if !f.IsExported() || name == "-" || f.Anonymous && name == "" {
@@ -142,10 +167,7 @@ func field(t reflect.Type, key string) (reflect.Type, []string) {
 		if name == "" {
 			name = f.Name
 		}
-		if name == key {
-			return f.Type, nil
-		}
-		allowed = append(allowed, name)
+		all = append(all, key{name, f.Type})
 	}
-	return nil, allowed
+	return all
 }
