@@ -197,3 +197,35 @@ func size(n int64) string {
 	}
 	return fmt.Sprintf("%d bytes", n)
 }
+
+// ParseValue reads a body of plain text as the value of the parameter of that name.
+func ParseValue(c *fiber.Ctx, name string, limits Limits) (*Form, error) {
+	kind, params, err := mime.ParseMediaType(c.Get(fiber.HeaderContentType, fiber.MIMETextPlain))
+	if err != nil || kind != fiber.MIMETextPlain {
+		return nil, unsupported("send the value of a parameter as text/plain")
+	}
+	if err := checkCharset(params["charset"]); err != nil {
+		return nil, err
+	}
+	data, err := ReadBody(c, limits.Value)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkPair(name, string(data), int(limits.Value)); err != nil {
+		return nil, err
+	}
+	f := newForm()
+	f.Add(name, string(data))
+	return f, nil
+}
+
+// ParseFile reads the whole body as the file for an input, whatever its type.
+func ParseFile(c *fiber.Ctx, input string, limits Limits, store Store) (*Form, error) {
+	body, err := Body(c, limits.File)
+	if err != nil {
+		return nil, err
+	}
+	p := &parts{form: newForm(), limits: limits, store: store}
+	upload := jobs.Upload{Name: input, FileName: input, ContentType: mediaType(strings.Clone(c.Get(fiber.HeaderContentType)))}
+	return p.form, p.file(Context(c), upload, body)
+}
