@@ -201,6 +201,9 @@ type Problem struct {
 	Detail    string `json:"detail"`
 	Code      string `json:"code"` // not-found, forbidden, illegal-phase, invalid, conflict, too-large, busy, unknown …
 	RequestID string `json:"requestId,omitempty"`
+
+	// RetryAfter is what the header of that name asked for; clients only.
+	RetryAfter time.Duration `json:"-"`
 }
 
 // Error makes a Problem an error.
