@@ -17,6 +17,9 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"consort/coordinator/api"
+	"consort/coordinator/api/rest"
+	apisites "consort/coordinator/api/sites"
+	"consort/coordinator/api/uws"
 	"consort/coordinator/auth"
 	"consort/coordinator/command"
 	"consort/coordinator/content"
@@ -31,6 +34,7 @@ import (
 	"consort/coordinator/state"
 	"consort/coordinator/watch"
 	"consort/shared/siteapi"
+	"consort/shared/telemetry/metrics"
 )
 
 // startTimeout bounds how long Start waits for the cluster to have a leader.
@@ -57,8 +61,8 @@ type Server struct {
 	scheduler   *scheduler.Scheduler
 	leading     leaderWork
 
-	http, sftp, metrics net.Listener
-	fronts              fronts
+	http, sftp, probes net.Listener // probes: metrics and health, nil when not configured
+	fronts             fronts
 
 	stopOnce sync.Once
 	stopErr  error
@@ -69,7 +73,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, hub: watch.New(), registry: prometheus.NewRegistry()}
+	s := &Server{cfg: cfg, hub: watch.New(), registry: metrics.NewRegistry()}
 	if err := s.start(ctx); err != nil {
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
@@ -135,7 +139,7 @@ func (s *Server) listen(context.Context) error {
 	for _, l := range []struct {
 		key, address string
 		into         *net.Listener
-	}{{"http", s.cfg.HTTP, &s.http}, {"sftp", s.cfg.SFTP, &s.sftp}, {"metrics", s.cfg.Metrics, &s.metrics}} {
+	}{{"http", s.cfg.HTTP, &s.http}, {"sftp", s.cfg.SFTP, &s.sftp}, {"metrics", s.cfg.Metrics, &s.probes}} {
 		if l.address == "" {
 			continue
 		}
@@ -211,13 +215,39 @@ func (s *Server) build(context.Context) error {
 		Uploads: s.uploads, Hub: s.hub, Logger: s.cfg.Logger.With("part", "scheduler"),
 		Now: s.ledger.now, SFTP: s.sftpAddresses, Contact: s.cfg.Contact, ContentGrace: s.cfg.ContentGrace,
 	})
-	s.fronts.api = api.New(api.Config{
-		Jobs: s.jobs, Definitions: s.definitions, Sites: s.sites, Scheduler: s.scheduler,
-		Provenance: provenance.New(provenance.Config{Jobs: s.jobs, State: s.state, Version: s.cfg.Version}),
-		Files:      s.files, Guard: guard, Hub: s.hub, PublicURL: s.cfg.PublicURL, LocalOnly: s.cfg.LocalOnly,
-		Version: s.cfg.Version, Logger: s.cfg.Logger.With("part", "http"), Registerer: s.registry,
+	s.fronts.api, err = api.New(api.Config{
+		Surfaces: s.surfaces(guard), Guard: guard, Logger: s.cfg.Logger.With("part", "http"), Ready: s.ready,
+		Registerer: s.registry, PublicURL: s.cfg.PublicURL, LocalOnly: s.cfg.LocalOnly,
 	})
-	return nil
+	return err
+}
+
+// surfaces are the groups of routes.
+func (s *Server) surfaces(guard *auth.Guard) []api.Surface {
+	records := provenance.New(provenance.Config{Jobs: s.jobs, State: s.state, Version: s.cfg.Version})
+	return []api.Surface{
+		uws.New(uws.Config{
+			Jobs: s.jobs, Definitions: s.definitions, Provenance: records, Guard: guard, Files: s.files,
+			SilentSince: s.scheduler.SilentSince, Available: s.ready, Started: time.Now(),
+		}),
+		rest.New(rest.Config{
+			Jobs: s.jobs, Definitions: s.definitions, Sites: s.sites, Scheduler: s.scheduler, Provenance: records,
+			Version: s.cfg.Version, Cluster: func() (string, string) { return s.identity.Cluster, s.cfg.Authority },
+		}),
+		apisites.New(apisites.Config{Sites: s.sites, Jobs: s.jobs, Scheduler: s.scheduler}),
+	}
+}
+
+// ready tells why this node can't serve, nil when it can.
+func (s *Server) ready() error {
+	if err := s.replica.Ready(); err != nil {
+		return err
+	}
+	soft, _, err := s.files.Low()
+	if err == nil && soft {
+		err = content.ErrDiskLow
+	}
+	return err
 }
 
 // lateLeases breaks the circle between uploads, which ask jobs for leases, and jobs, which have uploads
@@ -242,8 +272,8 @@ type Addresses struct{ HTTP, SFTP, Peer, Metrics string }
 // Addresses tells where the server listens, with the ports it really has.
 func (s *Server) Addresses() Addresses {
 	a := Addresses{HTTP: s.http.Addr().String(), SFTP: s.sftp.Addr().String(), Peer: s.port.Addr().String()}
-	if s.metrics != nil {
-		a.Metrics = s.metrics.Addr().String()
+	if s.probes != nil {
+		a.Metrics = s.probes.Addr().String()
 	}
 	return a
 }

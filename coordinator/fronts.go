@@ -4,27 +4,46 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"sync"
-	"time"
 
 	"golang.org/x/crypto/ssh"
 
 	"consort/coordinator/api"
 	"consort/coordinator/content"
-	"consort/shared/telemetry"
+	"consort/shared/telemetry/metrics"
 )
 
-// fronts are the listeners' servers and the goroutines that run them.
+// fronts are the servers of the listeners and the goroutines that run them.
 type fronts struct {
-	api     *api.Server
-	sftp    *content.Server
-	metrics *http.Server
+	api    *api.Server
+	http   door
+	sftp   door
+	probes door
+	failed chan error // the first server that ended by itself
+}
 
-	cutSFTP context.CancelFunc
-	done    sync.WaitGroup
-	failed  chan error // the first server that ended by itself
+// door is one running server: cancel asks it to end, done is closed when it has.
+type door struct {
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+}
+
+func (d *door) open(name string, failed chan<- error, serve func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	d.cancel = cancel
+	d.done.Go(func() {
+		if err := serve(ctx); err != nil && ctx.Err() == nil {
+			failed <- fmt.Errorf("serve %s: %w", name, err)
+		}
+	})
+}
+
+func (d *door) close() {
+	if d.cancel != nil {
+		d.cancel()
+	}
+	d.done.Wait()
 }
 
 func hostKeyText(key ssh.Signer) string {
@@ -33,48 +52,26 @@ func hostKeyText(key ssh.Signer) string {
 
 // serve opens the doors.
 func (s *Server) serve(context.Context) error {
-	s.fronts.failed = make(chan error, 3)
+	f := &s.fronts
+	f.failed = make(chan error, 3)
 	sftp, err := content.NewServer(content.ServerConfig{
 		Uploads: s.uploads, Sites: s.sites, HostKey: s.hostKey, Logger: s.cfg.Logger.With("part", "sftp"),
 	})
 	if err != nil {
 		return err
 	}
-	s.fronts.sftp = sftp
-	ctx, cancel := context.WithCancel(context.Background())
-	s.fronts.cutSFTP = cancel
-	s.fronts.run("SFTP", func() error { return sftp.Serve(ctx, s.sftp) })
-	s.fronts.run("HTTP", func() error { return s.fronts.api.Serve(s.http) })
-	if s.metrics != nil {
-		s.fronts.metrics = &http.Server{Handler: s.metricsHandler(), ReadHeaderTimeout: 5 * time.Second}
-		s.fronts.run("metrics", func() error {
-			if err := s.fronts.metrics.Serve(s.metrics); !errors.Is(err, http.ErrServerClosed) {
-				return err
-			}
-			return nil
+	f.sftp.open("SFTP", f.failed, func(ctx context.Context) error { return sftp.Serve(ctx, s.sftp) })
+	f.http.open("HTTP", f.failed, func(ctx context.Context) error { return f.api.Serve(ctx, s.http) })
+	if s.probes != nil {
+		handler := metrics.Handler(s.registry, metrics.Probes{
+			Live:  []metrics.Check{{Name: "node", Run: func(context.Context) error { return s.replica.Err() }}},
+			Ready: []metrics.Check{{Name: "service", Run: func(context.Context) error { return s.ready() }}},
+		})
+		f.probes.open("metrics", f.failed, func(ctx context.Context) error {
+			return metrics.Serve(ctx, s.probes, handler, s.cfg.Logger)
 		})
 	}
 	return nil
-}
-
-func (f *fronts) run(name string, serve func() error) {
-	f.done.Go(func() {
-		if err := serve(); err != nil {
-			f.failed <- fmt.Errorf("serve %s: %w", name, err)
-		}
-	})
-}
-
-func (s *Server) metricsHandler() http.Handler {
-	return telemetry.Handler(s.registry, telemetry.Check{Name: "cluster", Check: s.replica.Ready}, telemetry.Check{Name: "disk", Check: s.diskReady})
-}
-
-func (s *Server) diskReady() error {
-	soft, _, err := s.files.Low()
-	if err == nil && soft {
-		err = content.ErrDiskLow
-	}
-	return err
 }
 
 // Wait returns when ctx ends, with nil, or when the server can go on no longer, with the reason.
@@ -97,25 +94,18 @@ func (s *Server) Stop(ctx context.Context) error {
 }
 
 func (s *Server) stop(ctx context.Context) error {
-	var errs []error
 	s.hub.Close() // WAITs, polls and log readers answer now, so that HTTP has nothing to wait for
-	if s.fronts.api != nil && s.fronts.failed != nil {
-		errs = append(errs, s.fronts.api.Shutdown(ctx))
-	}
-	if s.fronts.cutSFTP != nil {
-		s.fronts.cutSFTP()
-	}
-	if s.fronts.metrics != nil {
-		errs = append(errs, s.fronts.metrics.Shutdown(ctx))
-	}
-	for _, l := range []interface{ Close() error }{s.http, s.sftp, s.metrics} {
+	s.fronts.http.close()
+	s.fronts.sftp.close()
+	s.fronts.probes.close()
+	for _, l := range []interface{ Close() error }{s.http, s.sftp, s.probes} {
 		if l != nil {
 			_ = l.Close() // closed already where it was served
 		}
 	}
-	s.fronts.done.Wait()
+	var errs []error
 	if s.replica != nil {
-		errs = append(errs, s.replica.Shutdown(ctx)) // revokes leadership: the scheduler ends here
+		errs = append(errs, s.replica.Shutdown(ctx)) // ends the leadership, and the scheduler with it
 	}
 	if s.uploads != nil {
 		errs = append(errs, s.uploads.Close())

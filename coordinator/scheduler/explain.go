@@ -49,3 +49,13 @@ func (s *Scheduler) Explain(j *state.Job) string {
 	}
 	return "waiting for a free slot at a site"
 }
+
+// SilentSince tells since when a site has been out of contact, the zero time when it is not, or when this
+// node has never heard of it.
+func (s *Scheduler) SilentSince(name string) time.Time {
+	info := s.Site(name)
+	if info.Online {
+		return time.Time{}
+	}
+	return info.LastSeen
+}

@@ -45,11 +45,15 @@ type Config struct {
 	Cluster func() (id, authority string)
 }
 
-type surface struct{ Config }
+// Surface is the routes.
+type Surface struct{ Config }
 
-// Mount adds the routes to r, which stands at /api/v1.
-func Mount(r fiber.Router, cfg Config) {
-	s := &surface{cfg}
+// New returns the surface.
+func New(cfg Config) *Surface { return &Surface{cfg} }
+
+// Mount adds the routes.
+func (s *Surface) Mount(root fiber.Router) {
+	r := root.Group("/api/v1")
 	r.Get("/version", s.version)
 	r.Get("/jobs", s.jobs)
 	r.Get("/jobs/:id", s.job)
@@ -62,12 +66,12 @@ func Mount(r fiber.Router, cfg Config) {
 	r.Get("/definitions/:name", s.definition)
 }
 
-func (s *surface) version(c *fiber.Ctx) error {
+func (s *Surface) version(c *fiber.Ctx) error {
 	id, authority := s.Cluster()
 	return c.JSON(userapi.Version{Version: s.Version, ClusterID: id, Authority: authority})
 }
 
-func (s *surface) jobs(c *fiber.Ctx) error {
+func (s *Surface) jobs(c *fiber.Ctx) error {
 	pairs, err := request.Query(c)
 	if err != nil {
 		return err
@@ -120,7 +124,7 @@ func set(q *jobs.Query, name, value string) (err error) {
 	return err
 }
 
-func (s *surface) get(c *fiber.Ctx) (*jobs.Job, error) {
+func (s *Surface) get(c *fiber.Ctx) (*jobs.Job, error) {
 	id, err := request.Param(c, "id")
 	if err != nil {
 		return nil, err
@@ -128,7 +132,7 @@ func (s *surface) get(c *fiber.Ctx) (*jobs.Job, error) {
 	return s.Jobs.Get(request.Context(c), request.Principal(c), "", id)
 }
 
-func (s *surface) job(c *fiber.Ctx) error {
+func (s *Surface) job(c *fiber.Ctx) error {
 	j, err := s.get(c)
 	if err != nil {
 		return hide(err)
@@ -152,7 +156,7 @@ func hide(err error) error {
 	return err
 }
 
-func (s *surface) log(c *fiber.Ctx) error {
+func (s *Surface) log(c *fiber.Ctx) error {
 	id, err := request.Param(c, "id")
 	if err != nil {
 		return err
@@ -181,7 +185,7 @@ func (s *surface) log(c *fiber.Ctx) error {
 	return c.Send(w.Data)
 }
 
-func (s *surface) members(c *fiber.Ctx) error {
+func (s *Surface) members(c *fiber.Ctx) error {
 	j, err := s.get(c)
 	if err != nil {
 		return hide(err)
@@ -217,7 +221,7 @@ func (s *surface) members(c *fiber.Ctx) error {
 	return c.JSON(list)
 }
 
-func (s *surface) provenance(c *fiber.Ctx) error {
+func (s *Surface) provenance(c *fiber.Ctx) error {
 	id, err := request.Param(c, "id")
 	if err != nil {
 		return err
@@ -237,7 +241,7 @@ func (s *surface) provenance(c *fiber.Ctx) error {
 	return fault.BadRequest("format: json and n are allowed")
 }
 
-func (s *surface) sites(c *fiber.Ctx) error {
+func (s *Surface) sites(c *fiber.Ctx) error {
 	all, err := s.Sites.List(request.Context(c), request.Principal(c))
 	if err != nil {
 		return err
@@ -249,7 +253,7 @@ func (s *surface) sites(c *fiber.Ctx) error {
 	return c.JSON(list)
 }
 
-func (s *surface) site(r *state.Site) userapi.Site {
+func (s *Surface) site(r *state.Site) userapi.Site {
 	now := s.Scheduler.Site(r.Name)
 	site := userapi.Site{
 		Name: r.Name, Title: r.Title, Added: timeOf(r.AddedUs), Batch: now.Batch, Version: now.Version,
@@ -268,7 +272,7 @@ func (s *surface) site(r *state.Site) userapi.Site {
 	return site
 }
 
-func (s *surface) addSite(c *fiber.Ctx) error {
+func (s *Surface) addSite(c *fiber.Ctx) error {
 	var r userapi.AddSite
 	if err := request.JSON(c, maxBody, &r); err != nil {
 		return err
@@ -284,7 +288,7 @@ func (s *surface) addSite(c *fiber.Ctx) error {
 	})
 }
 
-func (s *surface) definitions(c *fiber.Ctx) error {
+func (s *Surface) definitions(c *fiber.Ctx) error {
 	entries, err := s.Definitions.List()
 	if err != nil {
 		return err
@@ -296,7 +300,7 @@ func (s *surface) definitions(c *fiber.Ctx) error {
 	return c.JSON(list)
 }
 
-func (s *surface) definition(c *fiber.Ctx) error {
+func (s *Surface) definition(c *fiber.Ctx) error {
 	name, err := request.Param(c, "name")
 	if err != nil {
 		return err

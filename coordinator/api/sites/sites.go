@@ -32,11 +32,14 @@ type Config struct {
 	Scheduler *scheduler.Scheduler
 }
 
-type surface struct{ Config }
+// Surface is the routes.
+type Surface struct{ Config }
 
-// Mount adds the routes to r, which stands at the server's root.
-func Mount(r fiber.Router, cfg Config) {
-	s := &surface{cfg}
+// New returns the surface.
+func New(cfg Config) *Surface { return &Surface{cfg} }
+
+// Mount adds the routes.
+func (s *Surface) Mount(r fiber.Router) {
 	r.Post(siteapi.EnrolPath, s.enrol)
 	r.Post(siteapi.PollPath, s.poll)
 	a := r.Group("/sites/v1/attempts/:job/:epoch")
@@ -53,7 +56,7 @@ func Mount(r fiber.Router, cfg Config) {
 }
 
 // site authenticates the caller.
-func (s *surface) site(c *fiber.Ctx) (string, error) {
+func (s *Surface) site(c *fiber.Ctx) (string, error) {
 	scheme, token, _ := strings.Cut(c.Get(fiber.HeaderAuthorization), " ")
 	if !strings.EqualFold(scheme, "bearer") {
 		return "", siteapi.ErrBadToken
@@ -62,7 +65,7 @@ func (s *surface) site(c *fiber.Ctx) (string, error) {
 }
 
 // attempt authenticates the caller and reads which attempt it speaks of.
-func (s *surface) attempt(c *fiber.Ctx) (jobs.Attempt, error) {
+func (s *Surface) attempt(c *fiber.Ctx) (jobs.Attempt, error) {
 	site, err := s.site(c)
 	if err != nil {
 		return jobs.Attempt{}, err
@@ -78,7 +81,7 @@ func (s *surface) attempt(c *fiber.Ctx) (jobs.Attempt, error) {
 	return jobs.Attempt{Site: site, Job: job, Epoch: epoch}, nil
 }
 
-func (s *surface) enrol(c *fiber.Ctx) error {
+func (s *Surface) enrol(c *fiber.Ctx) error {
 	var r siteapi.EnrolRequest
 	if err := request.JSON(c, maxMessage, &r); err != nil {
 		return err
@@ -90,7 +93,7 @@ func (s *surface) enrol(c *fiber.Ctx) error {
 	return c.JSON(answer)
 }
 
-func (s *surface) poll(c *fiber.Ctx) error {
+func (s *Surface) poll(c *fiber.Ctx) error {
 	site, err := s.site(c)
 	if err != nil {
 		return err
@@ -110,7 +113,7 @@ func (s *surface) poll(c *fiber.Ctx) error {
 }
 
 // told handles a message about an attempt that is answered with JSON.
-func told[M, A any](s *surface, c *fiber.Ctx, do func(context.Context, jobs.Attempt, M) (A, error)) error {
+func told[M, A any](s *Surface, c *fiber.Ctx, do func(context.Context, jobs.Attempt, M) (A, error)) error {
 	a, err := s.attempt(c)
 	if err != nil {
 		return err
@@ -126,20 +129,20 @@ func told[M, A any](s *surface, c *fiber.Ctx, do func(context.Context, jobs.Atte
 	return c.JSON(answer)
 }
 
-func (s *surface) report(c *fiber.Ctx) error   { return told(s, c, s.Jobs.Report) }
-func (s *surface) offsets(c *fiber.Ctx) error  { return told(s, c, s.Jobs.Offsets) }
-func (s *surface) seal(c *fiber.Ctx) error     { return told(s, c, s.Jobs.Seal) }
-func (s *surface) manifest(c *fiber.Ctx) error { return told(s, c, s.Jobs.StageManifest) }
-func (s *surface) fail(c *fiber.Ctx) error     { return told(s, c, s.Jobs.Fail) }
-func (s *surface) close(c *fiber.Ctx) error    { return told(s, c, s.Jobs.Close) }
+func (s *Surface) report(c *fiber.Ctx) error   { return told(s, c, s.Jobs.Report) }
+func (s *Surface) offsets(c *fiber.Ctx) error  { return told(s, c, s.Jobs.Offsets) }
+func (s *Surface) seal(c *fiber.Ctx) error     { return told(s, c, s.Jobs.Seal) }
+func (s *Surface) manifest(c *fiber.Ctx) error { return told(s, c, s.Jobs.StageManifest) }
+func (s *Surface) fail(c *fiber.Ctx) error     { return told(s, c, s.Jobs.Fail) }
+func (s *Surface) close(c *fiber.Ctx) error    { return told(s, c, s.Jobs.Close) }
 
-func (s *surface) commit(c *fiber.Ctx) error {
+func (s *Surface) commit(c *fiber.Ctx) error {
 	err := told(s, c, s.Jobs.Commit)
 	failpoint.Here("coordinator-after-commit-before-answer")
 	return err
 }
 
-func (s *surface) content(c *fiber.Ctx) error {
+func (s *Surface) content(c *fiber.Ctx) error {
 	a, err := s.attempt(c)
 	if err != nil {
 		return err
@@ -160,7 +163,7 @@ func (s *surface) content(c *fiber.Ctx) error {
 	return request.SendFile(c, &jobs.File{File: f, Name: sum, ContentType: fiber.MIMEOctetStream, SHA256: sum, Size: info.Size()})
 }
 
-func (s *surface) storeLog(c *fiber.Ctx) error {
+func (s *Surface) storeLog(c *fiber.Ctx) error {
 	a, err := s.attempt(c)
 	if err != nil {
 		return err
@@ -176,7 +179,7 @@ func (s *surface) storeLog(c *fiber.Ctx) error {
 	return c.JSON(stored)
 }
 
-func (s *surface) liveLog(c *fiber.Ctx) error {
+func (s *Surface) liveLog(c *fiber.Ctx) error {
 	a, err := s.attempt(c)
 	if err != nil {
 		return err
