@@ -18,7 +18,10 @@ import (
 	"consort/coordinator/pki"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain ignores questions to a Raft that was killed: it does not answer them any more.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/hashicorp/raft.(*deferError).Error"))
+}
 
 // machine is a small state machine that remembers all commands. It outlives its replica, as a state on disk
 // outlives a process.
@@ -185,7 +188,7 @@ func (n *node) config(t testing.TB) Config {
 		Stamp:         stamp,
 		EncodeResult:  func(r any) ([]byte, error) { return []byte(r.(string)), nil },
 		DecodeResult:  func(b []byte) (any, error) { return string(b), nil },
-		Logger:        logger(t), ElectionTimeout: 300 * time.Millisecond,
+		Logger:        logger(t),
 	}
 	if n.tune != nil {
 		n.tune(&cfg)

@@ -142,7 +142,7 @@ func (r *Replica) openTerm(ctx context.Context) (*leadership, error) {
 	for {
 		data := r.cfg.LeaderStarted(term, newClock(time.Now(), r.cfg.LastTime()).now())
 		future := r.raft.ApplyLog(raft.Log{Data: data}, r.cfg.Timeout)
-		err := await(ctx, future.Error)
+		err := r.ask(ctx, future.Error)
 		if err == raft.ErrEnqueueTimeout {
 			continue
 		}

@@ -18,9 +18,6 @@ import (
 )
 
 const (
-	// segmentSize of the log in bytes. Segments are allocated ahead, so a small cluster should not need
-	// much room.
-	segmentSize = 16 << 20
 	// keptSnapshots lets an older snapshot stand in for a damaged newest one.
 	keptSnapshots = 2
 	// cachedEntries of the log's end are kept in memory for followers.
@@ -38,6 +35,7 @@ func Open(cfg Config) (*Replica, error) {
 		cfg:    cfg,
 		order:  make(chan struct{}, 1),
 		slots:  make(chan struct{}, cfg.MaxInFlight),
+		asks:   make(chan struct{}, 16),
 		hooked: make(chan struct{}),
 		failed: make(chan struct{}),
 	}
@@ -80,7 +78,7 @@ func (r *Replica) openLog() (err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make directory of the Raft log: %w", err)
 	}
-	if r.log, err = wal.Open(dir, wal.WithSegmentSize(segmentSize), wal.WithLogger(newHCLog(r.cfg.Logger))); err != nil {
+	if r.log, err = wal.Open(dir, wal.WithSegmentSize(r.cfg.segmentBytes), wal.WithLogger(newHCLog(r.cfg.Logger))); err != nil {
 		return fmt.Errorf("open Raft log in %s: %w; if the disk lost it, remove this node's data and let it rejoin", dir, err)
 	}
 	r.store = newLogStore(r.log, r.cfg.WriteTimeout, r.logged, r.fail)

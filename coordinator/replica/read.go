@@ -61,7 +61,7 @@ func (r *Replica) verifyOnce() (uint64, error) {
 // before its LeaderStarted.
 func (r *Replica) readHere(ctx context.Context, l *leadership) (uint64, error) {
 	index := r.raft.CommitIndex()
-	if err := await(ctx, func() error { return r.raft.VerifyLeader().Error() }); err != nil {
+	if err := r.ask(ctx, func() error { return r.raft.VerifyLeader().Error() }); err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrNotLeader, err)
 	}
 	if r.term.Load() != l || r.raft.CurrentTerm() != l.term {

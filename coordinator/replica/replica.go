@@ -121,6 +121,10 @@ type Config struct {
 	SnapshotInterval time.Duration
 	// TrailingLogs is how many entries are kept behind a snapshot for slow followers. 0 means 200,000.
 	TrailingLogs uint64
+
+	// segmentBytes is the size of the log's files, which are allocated ahead. 0 means 16 MiB, so that a
+	// small cluster needs little room; tests make it small, since only whole files are dropped.
+	segmentBytes int
 }
 
 func (c *Config) setDefaults() error {
@@ -136,6 +140,7 @@ func (c *Config) setDefaults() error {
 	setDefault(&c.SnapshotBytes, 64<<20)
 	setDefault(&c.SnapshotInterval, 10*time.Minute)
 	setDefault(&c.TrailingLogs, 200_000)
+	setDefault(&c.segmentBytes, 16<<20)
 	return nil
 }
 
@@ -165,6 +170,7 @@ type Replica struct {
 	changed  broadcast                  // leader or term changed
 	order    chan struct{}              // a lock: commands enter the log in the order of their times
 	slots    chan struct{}              // one taken for each command in flight
+	asks     chan struct{}              // one taken for each other question to Raft, which may outlive who asked
 	reads    coalescer
 	verifies coalescer
 
@@ -279,6 +285,9 @@ func (r *Replica) shutdown(ctx context.Context) error {
 	r.cancel()
 	r.spawning.Unlock()
 	waited := await(ctx, func() error { r.wg.Wait(); return nil })
+	short, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	takeAll(short, r.asks) // Raft leaves questions unanswered once it stops
 	return errors.Join(waited, r.closeAll(ctx))
 }
 
@@ -295,15 +304,18 @@ func (r *Replica) spawn(f func()) bool {
 
 // drain waits until no command is in flight, or for two seconds at most. No command gets in after it.
 func (r *Replica) drain(ctx context.Context) {
-	r.drained.Do(func() { r.takeSlots(ctx) })
+	r.drained.Do(func() {
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		takeAll(ctx, r.slots)
+	})
 }
 
-func (r *Replica) takeSlots(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	for range cap(r.slots) { // whoever holds all slots is alone
+// takeAll takes all places of a semaphore, which waits for those who hold some.
+func takeAll(ctx context.Context, semaphore chan struct{}) {
+	for range cap(semaphore) {
 		select {
-		case r.slots <- struct{}{}:
+		case semaphore <- struct{}{}:
 		case <-ctx.Done():
 			return
 		}
@@ -336,6 +348,19 @@ func (r *Replica) closeAll(ctx context.Context) error {
 		r.metrics.unregister()
 	}
 	return errors.Join(errs...)
+}
+
+// ask runs f, a question to Raft that cannot be interrupted, and waits for its answer until ctx ends.
+func (r *Replica) ask(ctx context.Context, f func() error) error {
+	select {
+	case r.asks <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return await(ctx, func() error {
+		defer func() { <-r.asks }()
+		return f()
+	})
 }
 
 // await runs f, which cannot be interrupted, and waits for it until ctx ends.
