@@ -101,9 +101,10 @@ func (Result_Code) EnumDescriptor() ([]byte, []int) {
 type Input_Source int32
 
 const (
-	Input_UPLOAD Input_Source = 0
-	Input_JOB    Input_Source = 1 // a result of an earlier job
-	Input_URL    Input_Source = 2
+	Input_UPLOAD     Input_Source = 0
+	Input_JOB        Input_Source = 1 // a result of an earlier job
+	Input_URL        Input_Source = 2
+	Input_PARAMETERS Input_Source = 3 // not a file of the user: values of parameters that are too large for a command
 )
 
 // Enum value maps for Input_Source.
@@ -112,11 +113,13 @@ var (
 		0: "UPLOAD",
 		1: "JOB",
 		2: "URL",
+		3: "PARAMETERS",
 	}
 	Input_Source_value = map[string]int32{
-		"UPLOAD": 0,
-		"JOB":    1,
-		"URL":    2,
+		"UPLOAD":     0,
+		"JOB":        1,
+		"URL":        2,
+		"PARAMETERS": 3,
 	}
 )
 
@@ -3285,7 +3288,7 @@ const file_coordinator_command_command_proto_rawDesc = "" +
 	"\tParameter\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06values\x18\x02 \x03(\tR\x06values\x12\x16\n" +
-	"\x06secret\x18\x03 \x01(\bR\x06secret\"\xcf\x02\n" +
+	"\x06secret\x18\x03 \x01(\bR\x06secret\"\xdf\x02\n" +
 	"\x05Input\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x128\n" +
 	"\x06source\x18\x02 \x01(\x0e2 .consort.command.v1.Input.SourceR\x06source\x12\x1b\n" +
@@ -3298,12 +3301,14 @@ const file_coordinator_command_command_proto_rawDesc = "" +
 	"fromResult\x12\x10\n" +
 	"\x03url\x18\t \x01(\tR\x03url\x12\x16\n" +
 	"\x06upload\x18\n" +
-	" \x01(\tR\x06upload\"&\n" +
+	" \x01(\tR\x06upload\"6\n" +
 	"\x06Source\x12\n" +
 	"\n" +
 	"\x06UPLOAD\x10\x00\x12\a\n" +
 	"\x03JOB\x10\x01\x12\a\n" +
-	"\x03URL\x10\x02\"\xc3\x01\n" +
+	"\x03URL\x10\x02\x12\x0e\n" +
+	"\n" +
+	"PARAMETERS\x10\x03\"\xc3\x01\n" +
 	"\tResources\x12\x14\n" +
 	"\x05nodes\x18\x01 \x01(\x05R\x05nodes\x12\x14\n" +
 	"\x05tasks\x18\x02 \x01(\x05R\x05tasks\x12\x14\n" +

@@ -85,7 +85,12 @@ func (s *Service) Update(ctx context.Context, p auth.Principal, list, id string,
 	if err != nil {
 		return err
 	}
-	body := &command.UpdateJob{Id: id, SetParameters: asked.parameters, SetInputs: asked.given(r), RunId: r.RunID}
+	body := &command.UpdateJob{Id: id, SetInputs: asked.given(r), RunId: r.RunID}
+	if len(asked.parameters) > 0 {
+		if err := s.foldUpdate(ctx, j.Spec.Parameters, asked.parameters, body); err != nil {
+			return err
+		}
+	}
 	if givesResources(r) {
 		body.Resources = asked.resources
 	}

@@ -81,12 +81,19 @@ func (s *Service) Create(ctx context.Context, p auth.Principal, r CreateRequest)
 	if err != nil {
 		return nil, err
 	}
+	parameters, folded, err := s.fold(ctx, asked.parameters)
+	if err != nil {
+		return nil, err
+	}
+	if folded != nil {
+		asked.inputs = append(asked.inputs, folded)
+	}
 	body := &command.CreateJob{
 		Owner:               p.Owner(),
 		Definition:          d.Name,
 		Version:             d.Version,
 		Digest:              entry.Record.Digest,
-		Parameters:          asked.parameters,
+		Parameters:          parameters,
 		Inputs:              asked.inputs,
 		Resources:           asked.resources,
 		ExecutionSeconds:    seconds(d.Duration.Default),

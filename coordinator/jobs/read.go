@@ -40,7 +40,7 @@ func (s *Service) get(ctx context.Context, p auth.Principal, a auth.Action, list
 		if err = s.cfg.Guard.Allow(p, a, j.Owner); err != nil {
 			return err
 		}
-		if j.Spec, err = v.Spec(id); err != nil {
+		if j.Spec, err = s.Spec(v, id); err != nil {
 			return err
 		}
 		if j.Epoch > 0 {

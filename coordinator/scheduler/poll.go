@@ -144,7 +144,7 @@ func (s *Scheduler) lease(ref siteapi.AttemptRef) (*siteapi.Lease, error) {
 		if err != nil {
 			return err
 		}
-		spec, err := v.Spec(ref.Job)
+		spec, err := s.cfg.Specs.Spec(v, ref.Job)
 		if err != nil {
 			return err
 		}

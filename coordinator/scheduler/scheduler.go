@@ -38,6 +38,11 @@ type State interface {
 	OpenAttempts(site string) []state.OpenAttempt
 }
 
+// Specs reads what a job was asked to do.
+type Specs interface {
+	Spec(v *state.View, id string) (*state.Spec, error)
+}
+
 // Watched tells which attempts' logs somebody reads.
 type Watched interface {
 	Watched(site string) []siteapi.AttemptRef
@@ -60,6 +65,7 @@ type Config struct {
 	Log         Log
 	State       State
 	Definitions *definitions.Service
+	Specs       Specs
 	Watched     Watched
 	Files       Files
 	Uploads     Uploads
