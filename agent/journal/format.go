@@ -10,7 +10,7 @@ import (
 	"strings"
 	"syscall"
 
-	"consort/agent/journal/wal"
+	"consort/shared/atomicfile"
 )
 
 const (
@@ -63,23 +63,10 @@ func writeFormat(cfg Config, path string) error {
 	if err != nil {
 		return err
 	}
-	temp := path + ".new"
-	if err := writeSynced(temp, append(data, '\n')); err != nil {
+	if err := atomicfile.Write(path, append(data, '\n'), 0o600); err != nil {
 		return fmt.Errorf("write FORMAT: %w", err)
 	}
-	if err := os.Rename(temp, path); err != nil {
-		return fmt.Errorf("write FORMAT: %w", err)
-	}
-	return wal.SyncDir(cfg.Dir)
-}
-
-func writeSynced(path string, data []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	return errors.Join(err, f.Sync(), f.Close())
+	return nil
 }
 
 // lockDir takes the directory for this process. The lock ends with the process, however it ends.

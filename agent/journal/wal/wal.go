@@ -24,6 +24,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+
+	"consort/shared/atomicfile"
 )
 
 // ErrCorrupt means that a part of the log which had been synced is damaged. The file needs a human, or a
@@ -150,7 +152,7 @@ func (l *Log) fill(records iter.Seq[[]byte]) error {
 		return err
 	}
 	l.synced = l.written
-	return SyncDir(filepath.Dir(l.path))
+	return atomicfile.SyncDir(filepath.Dir(l.path))
 }
 
 func (l *Log) flush(buf *bytes.Buffer) error {
@@ -268,13 +270,3 @@ func (l *Log) Close() error {
 }
 
 func (l *Log) fail(err error) { l.broken = fmt.Errorf("%w: %w", ErrBroken, err) }
-
-// SyncDir makes names created, renamed or removed in a directory durable.
-func SyncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}
