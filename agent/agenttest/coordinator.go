@@ -214,11 +214,13 @@ func (c *Coordinator) Requests() []string {
 	return slices.Clone(c.requests)
 }
 
-// Wait waits until a job is as wanted, and returns it.
+// Wait waits until a job is as wanted, and returns it. The condition may look at more than the job.
 func (c *Coordinator) Wait(ref siteapi.AttemptRef, what string, want func(Job) bool) Job {
 	c.t.Helper()
 	deadline := time.NewTimer(20 * time.Second)
 	defer deadline.Stop()
+	tick := time.NewTicker(20 * time.Millisecond) // for what no request tells
+	defer tick.Stop()
 	for {
 		c.mu.Lock()
 		changed := c.changed
@@ -229,6 +231,7 @@ func (c *Coordinator) Wait(ref siteapi.AttemptRef, what string, want func(Job) b
 		}
 		select {
 		case <-changed:
+		case <-tick.C:
 		case <-deadline.C:
 			c.t.Fatalf("waiting for %s: %s is %s (over %v) %s %s", what, ref.Job, j.Phase, j.Over, j.Class, j.Message)
 		}
@@ -643,4 +646,14 @@ func (c *Coordinator) keep(f *siteapi.Fragment, ref siteapi.AttemptRef) error {
 func hash(data []byte) string {
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:])
+}
+
+// Answering starts a server that answers every request alike, and returns its URL.
+func Answering(t testing.TB, status int, message any) string {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+		answer(w, message)
+	}))
+	t.Cleanup(s.Close)
+	return s.URL
 }

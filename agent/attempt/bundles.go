@@ -8,6 +8,8 @@ import (
 	"os"
 	"sync"
 
+	"golang.org/x/sync/errgroup"
+
 	"consort/agent/client"
 	"consort/agent/staging"
 	"consort/shared/definition"
@@ -16,6 +18,9 @@ import (
 
 // maxKept is the size in bytes of the files of one definition up to which it is kept in memory.
 const maxKept = 1 << 20
+
+// fetches is how many files of one attempt are fetched at a time.
+const fetches = 8
 
 // maxBundles is how many definitions are kept in memory.
 const maxBundles = 32
@@ -36,15 +41,25 @@ func (b *Bundles) get(ctx context.Context, c *client.Client, cache *staging.Cach
 		return found, nil
 	}
 	ref := siteapi.AttemptRef{Job: lease.Job, Epoch: lease.Epoch}
+	data := make([][]byte, len(lease.Definition.Files))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(fetches)
+	for i, f := range lease.Definition.Files {
+		g.Go(func() error {
+			path, err := fetch(gctx, c, cache, ref, f.SHA256, f.Size)
+			if err != nil {
+				return fmt.Errorf("fetch %s of the definition: %w", f.Path, err)
+			}
+			data[i], err = os.ReadFile(path)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
 	contents := map[string][]byte{}
-	for _, f := range lease.Definition.Files {
-		path, err := fetch(ctx, c, cache, ref, f.SHA256, f.Size)
-		if err != nil {
-			return nil, fmt.Errorf("fetch %s of the definition: %w", f.Path, err)
-		}
-		if contents[f.Path], err = os.ReadFile(path); err != nil {
-			return nil, fmt.Errorf("read %s of the definition: %w", f.Path, err)
-		}
+	for i, f := range lease.Definition.Files {
+		contents[f.Path] = data[i]
 	}
 	bundle, err := definition.FromFiles(contents)
 	if err != nil {

@@ -68,8 +68,8 @@ func (a *Attempt) limit() time.Duration {
 	return time.Duration(a.lease.ExecutionSeconds) * time.Second
 }
 
-// cores is how many cores the tasks of an attempt need together.
-func cores(r siteapi.Resources) int { return max(1, r.Cores) * max(1, r.Tasks) }
+// Cores is how many cores the tasks of an attempt need together.
+func Cores(r siteapi.Resources) int { return max(1, r.Cores) * max(1, r.Tasks) }
 
 // values computes what placeholders expand to, but for the inputs.
 func (a *Attempt) values(d *definition.Definition) (definition.ArgvContext, error) {
@@ -104,7 +104,7 @@ func (a *Attempt) place(ctx context.Context, bundle *definition.Bundle) (map[str
 	}
 	paths := map[string][]string{}
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(4)
+	g.SetLimit(fetches)
 	for i, in := range a.lease.Inputs {
 		def := bundle.Definition.Input(in.Name)
 		if def == nil {

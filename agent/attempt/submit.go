@@ -83,6 +83,6 @@ func (a *Attempt) spec() batch.Spec {
 	return batch.Spec{
 		Name: a.name(), Job: a.lease.Job, Epoch: a.lease.Epoch,
 		Dir: a.dir.meta(), WorkDir: a.dir.work(), Wrapper: a.dir.file(batch.WrapperFile),
-		Cores: cores(res), MemoryBytes: max(0, res.MemoryBytes), WallTime: max(0, a.limit()),
+		Cores: Cores(res), MemoryBytes: max(0, res.MemoryBytes), WallTime: max(0, a.limit()),
 	}
 }

@@ -1,0 +1,176 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"consort/agent/attempt"
+	"consort/agent/client"
+	"consort/shared/ids"
+	"consort/shared/retry"
+	"consort/shared/siteapi"
+)
+
+const (
+	// breath is the least time between two polls of which the second has nothing new to say.
+	breath = 100 * time.Millisecond
+	// together is how long an offer waits for other slots that become free in the same moment.
+	together = 5 * time.Millisecond
+	// waiting bounds how many attempts for each slot may have ended here and not yet at the coordinators,
+	// so that a site whose uplink is down stops to fill its disk.
+	waiting = 4
+)
+
+// pollAll keeps one poll outstanding at a time until ctx ends.
+func (a *Agent) pollAll(ctx context.Context) error {
+	pause := retry.Backoff{Max: 30 * time.Second}
+	for ctx.Err() == nil {
+		answer, err := a.pollOnce(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case client.IsStale(err):
+			return fmt.Errorf("%w: %w", ErrFenced, err)
+		case err != nil:
+			a.logger.Warn("the coordinators do not answer; running jobs go on", "error", err)
+			if pause.Wait(ctx, client.RetryAfter(err)) != nil {
+				return nil
+			}
+			continue
+		}
+		pause.Reset()
+		if answer == nil { // there was more to offer
+			_ = retry.Sleep(ctx, together)
+			continue
+		}
+		wait := time.Duration(answer.NextMS) * time.Millisecond
+		if !a.apply(ctx, answer) {
+			wait = max(wait, breath)
+		}
+		_ = retry.Sleep(ctx, min(wait, siteapi.MaxPollWait))
+	}
+	return nil
+}
+
+// pollOnce polls; a nil answer means that the poll was given up because more is free than it offered.
+func (a *Agent) pollOnce(ctx context.Context) (*siteapi.PollResponse, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	request := a.request()
+	a.mu.Lock()
+	a.poll, a.offered = cancel, request.Free
+	a.mu.Unlock()
+	a.freed() // what became free meanwhile
+	answer, err := a.client.Poll(ctx, request)
+	a.mu.Lock()
+	a.poll = nil
+	a.mu.Unlock()
+	if err != nil && ctx.Err() != nil {
+		return nil, nil
+	}
+	return answer, err
+}
+
+// freed ends the poll that is held when there is more to offer than it says.
+func (a *Agent) freed() {
+	free := a.free()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.poll != nil && (free.Slots > a.offered.Slots || free.Slots > 0 && (free.Cores > a.offered.Cores || free.MemoryBytes > a.offered.MemoryBytes)) {
+		a.poll()
+		a.poll = nil
+	}
+}
+
+func (a *Agent) request() *siteapi.PollRequest {
+	r := &siteapi.PollRequest{
+		Protocol: siteapi.Protocol, Boot: a.boot, Started: a.started, Version: a.cfg.Version, Batch: a.cfg.Batch.System,
+		Free: a.free(), Total: a.total(), Accepts: a.policy.accepts(), Wait: int(siteapi.MaxPollWait / time.Second),
+		Attempts: []siteapi.AttemptInfo{},
+	}
+	for _, at := range a.all() {
+		r.Attempts = append(r.Attempts, at.Info())
+	}
+	slices.SortFunc(r.Attempts, func(x, y siteapi.AttemptInfo) int {
+		return cmp.Or(cmp.Compare(x.Job, y.Job), cmp.Compare(x.Epoch, y.Epoch))
+	})
+	return r
+}
+
+func (a *Agent) total() siteapi.Capacity {
+	return siteapi.Capacity{Slots: a.cfg.Batch.Slots, Cores: a.cfg.Batch.Cores, MemoryBytes: a.cfg.Batch.MemoryBytes}
+}
+
+// free is the room for new attempts: slots, cores and memory that no attempt occupies.
+func (a *Agent) free() siteapi.Capacity {
+	free := a.total()
+	unfinished := 0
+	for _, at := range a.all() {
+		occupies, done := at.State()
+		if !done {
+			unfinished++
+		}
+		if !occupies {
+			continue
+		}
+		r := at.Resources()
+		free.Slots--
+		free.Cores -= attempt.Cores(r)
+		free.MemoryBytes -= r.MemoryBytes
+	}
+	free.Slots = max(0, min(free.Slots, waiting*a.cfg.Batch.Slots-unfinished))
+	free.Cores, free.MemoryBytes = max(0, free.Cores), max(0, free.MemoryBytes)
+	return free
+}
+
+// apply does what an answer says, and tells whether it said anything new.
+func (a *Agent) apply(ctx context.Context, answer *siteapi.PollResponse) (news bool) {
+	a.pusher.set(answer.SFTP)
+	if answer.Message != "" {
+		a.logger.Info("message from the coordinators", "text", answer.Message)
+	}
+	for _, ref := range answer.Cancel {
+		if at := a.get(ref); at != nil {
+			news = news || !at.Info().Cancelling
+			at.Cancel()
+		}
+	}
+	for _, ref := range answer.Forget {
+		if at := a.get(ref); at != nil {
+			news = true
+			at.Forget()
+		}
+	}
+	for _, ref := range answer.Watch {
+		if at := a.get(ref); at != nil {
+			at.Watch()
+		}
+	}
+	for _, lease := range answer.Leases {
+		news = a.lease(ctx, lease) || news
+	}
+	return news
+}
+
+// lease accepts an attempt that is not known yet.
+func (a *Agent) lease(ctx context.Context, lease siteapi.Lease) bool {
+	ref := siteapi.AttemptRef{Job: lease.Job, Epoch: lease.Epoch}
+	if a.get(ref) != nil {
+		return false
+	}
+	if !ids.ValidJob(lease.Job) || lease.Epoch == 0 {
+		a.logger.Error("the coordinators leased a job without a valid id", "job", lease.Job, "epoch", lease.Epoch)
+		return false
+	}
+	at, err := attempt.Accept(a.rt, lease)
+	if err != nil {
+		a.logger.Error("a lease cannot be accepted", "job", lease.Job, "epoch", lease.Epoch, "error", err)
+		return false
+	}
+	a.logger.Info("leased", "job", lease.Job, "epoch", lease.Epoch, "definition", lease.Definition.Name, "version", lease.Definition.Version, "owner", lease.Owner)
+	a.start(ctx, at)
+	return true
+}
