@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -12,7 +13,12 @@ type fsm struct {
 	replica *Replica
 	machine StateMachine
 	applied uint64 // index of the last entry that the machine holds
+	handed  uint64 // index of the last entry that Raft handed over since the start
 }
+
+// errReplaying means that Raft has not come as far as the state yet, after a restart. A snapshot would
+// bear an index of less than it holds.
+var errReplaying = errors.New("entries from before the restart are still being replayed")
 
 // unapplied is the result of an entry that the machine did not take.
 type unapplied struct{}
@@ -29,6 +35,7 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	}
 	for i, l := range logs {
 		results[i] = unapplied{}
+		f.handed = l.Index
 		if l.Index <= f.applied || f.replica.Err() != nil {
 			continue
 		}
@@ -83,6 +90,9 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 	if err := f.replica.Err(); err != nil {
 		return nil, err
 	}
+	if f.handed < f.applied {
+		return nil, errReplaying
+	}
 	s, err := f.machine.Snapshot()
 	if err != nil {
 		return nil, fmt.Errorf("begin snapshot: %w", err)
@@ -96,6 +106,7 @@ func (f *fsm) Restore(source io.ReadCloser) error {
 		return fmt.Errorf("restore state: %w", err)
 	}
 	applied, _ := f.machine.Applied()
+	f.handed = applied
 	f.reached(applied)
 	if f.replica.cfg.Restored != nil {
 		f.replica.cfg.Restored()

@@ -80,7 +80,8 @@ type Config struct {
 	Identity Identity
 	// Machine is the state machine, opened by the caller and closed by it after Shutdown.
 	Machine StateMachine
-	// Peer is the port to the other nodes, opened by the caller and closed by it after Shutdown.
+	// Peer is the port to the other nodes, opened by the caller and closed by it after Shutdown. It serves
+	// one replica: a next one needs a new port.
 	Peer *peer.Port
 	// Bootstrap lists the voters of a new cluster, the same list in the same order on each. It is looked at
 	// only when Dir is new. Empty: wait to be taken into a cluster.

@@ -10,6 +10,9 @@ import (
 	"github.com/hashicorp/raft"
 )
 
+// retrySnapshot is the wait after a snapshot that could not be taken.
+const retrySnapshot = time.Minute
+
 // snapshotDue counts the log since the last snapshot. A snapshot costs as much as the state is big, so it
 // is worth taking when the log has grown by a part of that.
 type snapshotDue struct {
@@ -54,6 +57,7 @@ func (r *Replica) snapshotLoop() {
 		pause.Reset(r.cfg.SnapshotInterval)
 		if err := r.Snapshot(r.ctx); err != nil && r.ctx.Err() == nil {
 			r.cfg.Logger.Error("take a snapshot; will try again", "error", err)
+			pause.Reset(min(r.cfg.SnapshotInterval, retrySnapshot))
 		}
 	}
 }
