@@ -1,0 +1,234 @@
+package coordtest
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"path"
+	"testing"
+	"time"
+
+	"github.com/pkg/sftp"
+	"golang.org/x/crypto/ssh"
+
+	"consort/shared/ids"
+	"consort/shared/siteapi"
+	"consort/shared/userapi"
+)
+
+// Site is an enrolled site that tests drive by hand.
+type Site struct {
+	node *Node
+	t    testing.TB
+	key  ed25519.PrivateKey
+	siteapi.Enrolment
+	boot    string
+	started time.Time
+}
+
+// AddSite invites a site and enrols it.
+func (n *Node) AddSite(name string) *Site {
+	n.t.Helper()
+	body, _ := json.Marshal(userapi.AddSite{Name: name})
+	a := n.Do(Request{Method: http.MethodPost, Path: "/api/v1/sites", Token: Operator, Type: "application/json", Body: bytes.NewReader(body)})
+	var invitation userapi.Invitation
+	if err := json.Unmarshal(a.Body, &invitation); err != nil || invitation.Token == "" {
+		n.t.Fatalf("add site: %d %s", a.Status, a.Text())
+	}
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	s := &Site{node: n, t: n.t, key: private, boot: ids.NewKey(), started: time.Now()}
+	s.call(siteapi.EnrolPath, siteapi.EnrolRequest{
+		Protocol: siteapi.Protocol, Token: invitation.Token, PublicKey: public, Site: name, Version: "test",
+	}, &s.Enrolment)
+	return s
+}
+
+// Call posts a message and decodes the answer; it returns the status, and fails the test on none of them.
+func (s *Site) Call(path string, message, answer any) (int, *siteapi.Error) {
+	s.t.Helper()
+	body, err := json.Marshal(message)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	a := s.node.Do(Request{Method: http.MethodPost, Path: path, Token: s.token(), Type: "application/json", Body: bytes.NewReader(body)})
+	return decode(s.t, a, answer)
+}
+
+func decode(t testing.TB, a *Answer, answer any) (int, *siteapi.Error) {
+	t.Helper()
+	if a.Status >= 400 {
+		e := new(siteapi.Error)
+		if err := json.Unmarshal(a.Body, e); err != nil {
+			t.Fatalf("an error that is no JSON: %d %s", a.Status, a.Text())
+		}
+		return a.Status, e
+	}
+	if answer != nil {
+		if err := json.Unmarshal(a.Body, answer); err != nil {
+			t.Fatalf("decode %s: %v", a.Text(), err)
+		}
+	}
+	return a.Status, nil
+}
+
+func (s *Site) call(path string, message, answer any) {
+	s.t.Helper()
+	if status, e := s.Call(path, message, answer); e != nil {
+		s.t.Fatalf("%s: %d %s: %s", path, status, e.Code, e.Message)
+	}
+}
+
+// token signs a token; before the enrolment there is none to give.
+func (s *Site) token() string {
+	if s.Site == "" {
+		return "none"
+	}
+	token, err := siteapi.SignToken(s.key, s.Site, s.ClusterID, time.Now())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return token
+}
+
+// Poll tells the coordinator of room for slots attempts and of the attempts at hand.
+func (s *Site) Poll(slots, wait int, at ...siteapi.AttemptInfo) *siteapi.PollResponse {
+	s.t.Helper()
+	room := siteapi.Capacity{Slots: slots, Cores: slots, MemoryBytes: 64 << 30}
+	answer := new(siteapi.PollResponse)
+	s.call(siteapi.PollPath, siteapi.PollRequest{
+		Protocol: siteapi.Protocol, Boot: s.boot, Started: s.started, Version: "test", Batch: "local",
+		Free: room, Total: room, Accepts: []string{"*"}, Attempts: at, Wait: wait,
+	}, answer)
+	return answer
+}
+
+// Take polls until a lease comes.
+func (s *Site) Take() *Attempt {
+	s.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+		if r := s.Poll(1, 2); len(r.Leases) > 0 {
+			return &Attempt{Site: s, Lease: r.Leases[0]}
+		}
+	}
+	s.t.Fatal("no lease came")
+	return nil
+}
+
+// Attempt is a leased attempt.
+type Attempt struct {
+	Site *Site
+	siteapi.Lease
+}
+
+// Path is the attempt's path in the site API.
+func (a *Attempt) Path() string { return siteapi.AttemptPath(a.Job, a.Epoch) }
+
+// Report tells a state.
+func (a *Attempt) Report(state string) {
+	a.Site.t.Helper()
+	a.Site.call(a.Path()+"/report", siteapi.Report{State: state}, nil)
+}
+
+// Log stores a final log and returns what a commit tells of it.
+func (a *Attempt) Log(name, text string) siteapi.Log {
+	a.Site.t.Helper()
+	r := a.Site.node.Do(Request{
+		Method: http.MethodPut, Path: fmt.Sprintf("%s/logs/%s?full_size=%d", a.Path(), name, len(text)),
+		Token: a.Site.token(), Type: "application/octet-stream", Body: bytes.NewReader([]byte(text)),
+	})
+	var stored siteapi.StoredLog
+	if _, e := decode(a.Site.t, r, &stored); e != nil {
+		a.Site.t.Fatalf("store log: %s", e.Message)
+	}
+	return siteapi.Log{Name: name, SHA256: stored.SHA256, Size: stored.Size, FullSize: int64(len(text))}
+}
+
+// Output is a file that an attempt made.
+type Output struct {
+	Output, Path, ContentType string
+	Data                      []byte
+}
+
+// Commit pushes the outputs by SFTP, seals and commits them.
+func (a *Attempt) Commit(facts siteapi.Facts, outputs ...Output) siteapi.Answer {
+	a.Site.t.Helper()
+	a.push(outputs)
+	var parts [][]siteapi.ManifestFile
+	for start := 0; start < len(outputs); start += siteapi.MaxManifestPart {
+		var files []siteapi.File
+		part := siteapi.ManifestPart{Part: len(parts)}
+		for _, o := range outputs[start:min(start+siteapi.MaxManifestPart, len(outputs))] {
+			sum := sha256.Sum256(o.Data)
+			digest := hex.EncodeToString(sum[:])
+			files = append(files, siteapi.File{Path: o.Path, SHA256: digest, Size: int64(len(o.Data))})
+			part.Files = append(part.Files, siteapi.ManifestFile{
+				Output: o.Output, Path: o.Path, SHA256: digest, Size: int64(len(o.Data)), ContentType: o.ContentType,
+			})
+		}
+		var sealed siteapi.SealResponse
+		a.Site.call(a.Path()+"/seal", siteapi.SealRequest{Files: files}, &sealed)
+		if len(sealed.Bad) > 0 {
+			a.Site.t.Fatalf("seal: %v", sealed.Bad)
+		}
+		a.Site.call(a.Path()+"/manifest", part, nil)
+		parts = append(parts, part.Files)
+	}
+	var answer siteapi.Answer
+	a.Site.call(a.Path()+"/commit", siteapi.CommitRequest{Parts: len(parts), Hash: siteapi.ManifestHash(parts), Facts: facts}, &answer)
+	return answer
+}
+
+// Fail ends the attempt without results.
+func (a *Attempt) Fail(class, message string, facts siteapi.Facts) {
+	a.Site.t.Helper()
+	a.Site.call(a.Path()+"/fail", siteapi.FailRequest{Class: class, Message: message, Facts: facts}, nil)
+}
+
+func (a *Attempt) push(outputs []Output) {
+	t := a.Site.t
+	t.Helper()
+	signer, err := ssh.NewSignerFromKey(a.Site.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hostKey, _, _, _, err := ssh.ParseAuthorizedKey([]byte(a.Site.SFTP[0].HostKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := ssh.Dial("tcp", a.Site.SFTP[0].Address, &ssh.ClientConfig{
+		User: a.Site.Site, Auth: []ssh.AuthMethod{ssh.PublicKeys(signer)}, HostKeyCallback: ssh.FixedHostKey(hostKey), Timeout: 10 * time.Second,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	client, err := sftp.NewClient(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	for _, o := range outputs {
+		remote := fmt.Sprintf("/%s/%d/%s", a.Job, a.Epoch, o.Path)
+		if err := client.MkdirAll(path.Dir(remote)); err != nil {
+			t.Fatal(err)
+		}
+		f, err := client.Create(remote)
+		if err == nil {
+			_, err = f.Write(o.Data)
+		}
+		if err == nil {
+			err = f.Close()
+		}
+		if err != nil {
+			t.Fatalf("push %s: %v", remote, err)
+		}
+	}
+}
