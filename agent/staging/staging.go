@@ -16,7 +16,8 @@ var (
 	// attempt has ended, or a newer one has begun. The caller learns which with its next poll.
 	ErrNoLease = errors.New("the coordinator takes no uploads for this attempt")
 	// ErrRefused says that the coordinator refused a request for a reason that reconnecting does not
-	// cure, such as a limit or a full disk. The text around it is the coordinator's.
+	// cure, such as a limit, a full disk or a seal. The text around it is the coordinator's. Some of these
+	// pass: the caller may push again after a while.
 	ErrRefused = errors.New("refused by the coordinator")
 	// ErrHostKey says that the server is not the one that was pinned at enrolment. Nothing was sent.
 	ErrHostKey = errors.New("the SFTP server's host key is not the pinned one")

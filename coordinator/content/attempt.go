@@ -155,6 +155,14 @@ func (a *attempt) discard(ctx context.Context) error {
 	return nil
 }
 
+// ready is writable for what changes names: the directory must be open too. The caller holds mu.
+func (a *attempt) ready() error {
+	if a.root == nil {
+		return ErrNoLease
+	}
+	return a.writable()
+}
+
 // writable tells why names and bytes may not change now, or nil.
 func (a *attempt) writable() error {
 	switch state(a.state.Load()) {
@@ -197,7 +205,7 @@ func (a *attempt) open(rel string, l Lease, truncate, exclusive bool) (*upload, 
 func (a *attempt) openEntry(rel string, l Lease, exclusive bool) (*upload, *os.File, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if err := a.writable(); err != nil {
+	if err := a.ready(); err != nil {
 		return nil, nil, err
 	}
 	u := a.files[rel]
@@ -223,7 +231,7 @@ func (a *attempt) openEntry(rel string, l Lease, exclusive bool) (*upload, *os.F
 func (a *attempt) mkdir(rel string, l Lease) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if err := a.writable(); err != nil {
+	if err := a.ready(); err != nil {
 		return err
 	}
 	if l.MaxFiles > 0 && a.dirs >= l.MaxFiles {
@@ -240,7 +248,7 @@ func (a *attempt) mkdir(rel string, l Lease) error {
 func (a *attempt) remove(rel string, dir bool) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if err := a.writable(); err != nil {
+	if err := a.ready(); err != nil {
 		return err
 	}
 	u := a.files[rel]
@@ -262,7 +270,7 @@ func (a *attempt) remove(rel string, dir bool) error {
 func (a *attempt) rename(from, to string, replace bool) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if err := a.writable(); err != nil {
+	if err := a.ready(); err != nil {
 		return err
 	}
 	u, old := a.files[from], a.files[to]

@@ -187,9 +187,13 @@ func (a *attempt) verify(ctx context.Context, m ManifestFile) (*Problem, error) 
 	if u == nil {
 		return &Problem{Path: m.Path, Kind: Missing, Want: m.SHA256}, nil
 	}
+	root, err := a.opened()
+	if err != nil {
+		return nil, err
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	f, err := a.root.Open(m.Path)
+	f, err := root.Open(m.Path)
 	if err != nil {
 		return nil, fmt.Errorf("open an uploaded file: %w", err)
 	}

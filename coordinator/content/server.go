@@ -27,12 +27,13 @@ type ServerConfig struct {
 	HostKey ssh.Signer   // the key that agents pin; required
 	Logger  *slog.Logger // required
 
-	MaxConns        int           // connections at a time, default 256
-	MaxConnsPerSite int           // of one site, default 8
-	MaxHandles      int           // open files of one connection, default 256
-	LoginGrace      time.Duration // time to authenticate, default 20 s
-	KeepAlive       time.Duration // between two questions whether the client is there, default 30 s
-	Recheck         time.Duration // how long a write trusts the lease it has seen, default 1 s
+	MaxConns           int           // connections at a time, default 256
+	MaxUnauthenticated int           // of them not logged in yet, default 64
+	MaxConnsPerSite    int           // of one site, default 8
+	MaxHandles         int           // open files of one connection, default 256
+	LoginGrace         time.Duration // time to authenticate, default 20 s
+	KeepAlive          time.Duration // between two questions whether the client is there, default 30 s
+	Recheck            time.Duration // how long a write trusts the lease it has seen, default 1 s
 }
 
 func (c ServerConfig) withDefaults() (ServerConfig, error) {
@@ -40,6 +41,7 @@ func (c ServerConfig) withDefaults() (ServerConfig, error) {
 		return c, errors.New("SFTP server: Uploads, Sites, HostKey and Logger are required")
 	}
 	setDefault(&c.MaxConns, 256)
+	setDefault(&c.MaxUnauthenticated, 64)
 	setDefault(&c.MaxConnsPerSite, 8)
 	setDefault(&c.MaxHandles, 256)
 	setDefault(&c.LoginGrace, 20*time.Second)
@@ -181,7 +183,7 @@ func (s *Server) cut(which func(site string) bool) {
 func (s *Server) admit(conn net.Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.conns) >= s.cfg.MaxConns {
+	if len(s.conns) >= s.cfg.MaxConns || s.count("") >= s.cfg.MaxUnauthenticated {
 		return false
 	}
 	s.conns[conn] = ""
@@ -192,17 +194,22 @@ func (s *Server) admit(conn net.Conn) bool {
 func (s *Server) identify(conn net.Conn, site string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.count(site) >= s.cfg.MaxConnsPerSite {
+		return false
+	}
+	s.conns[conn] = site
+	return true
+}
+
+// count tells how many connections a site has, "" for those that are not logged in. The caller holds mu.
+func (s *Server) count(site string) int {
 	n := 0
 	for _, of := range s.conns {
 		if of == site {
 			n++
 		}
 	}
-	if n >= s.cfg.MaxConnsPerSite {
-		return false
-	}
-	s.conns[conn] = site
-	return true
+	return n
 }
 
 func (s *Server) leave(conn net.Conn) {

@@ -54,7 +54,7 @@ func TestHonestOpenSSH(t *testing.T) {
 	w.mu.Unlock()
 	job := w.lease("here", 1)
 	at := fmt.Sprintf("/%s/1", job)
-	big := output(t, dir, "big", 20<<20, 1)
+	big := output(t, dir, "big", 8<<20, 1)
 	whole, err := os.ReadFile(big.Local)
 	check(t, err)
 	tree := filepath.Join(dir, "tree", "sub")
@@ -68,7 +68,7 @@ func TestHonestOpenSSH(t *testing.T) {
 		t.Fatalf("sftp: %s", out)
 	}
 	// A transfer that was cut is continued by reput.
-	check(t, os.WriteFile(filepath.Join(dir, "part"), whole[:7<<20+13], 0o600))
+	check(t, os.WriteFile(filepath.Join(dir, "part"), whole[:3<<20+13], 0o600))
 	ok, out = w.openSSH(key, "here", fmt.Sprintf("put %s %s/again\nreput %s %s/again\n", filepath.Join(dir, "part"), at, big.Local, at))
 	if !ok {
 		t.Fatalf("sftp: %s", out)

@@ -171,14 +171,14 @@ func (s *Store) copyHashed(ctx context.Context, f io.Writer, r io.Reader, limit 
 func (s *Store) place(from, sum string) error {
 	s.placing.RLock()
 	defer s.placing.RUnlock()
-	if err := os.Chmod(from, 0o400); err != nil {
-		return fmt.Errorf("place content: %w", err)
-	}
 	now := time.Now()
 	if err := os.Chtimes(from, now, now); err != nil {
 		return fmt.Errorf("place content: %w", err)
 	}
 	if err := os.Rename(from, s.pathOf(sum)); err != nil {
+		return fmt.Errorf("place content: %w", err)
+	}
+	if err := os.Chmod(s.pathOf(sum), 0o400); err != nil { // only now: until then it may have to be written again
 		return fmt.Errorf("place content: %w", err)
 	}
 	return nil
