@@ -32,10 +32,10 @@ type Started struct {
 
 // Exit is the content of the file exit.
 type Exit struct {
-	Started           // who wrote it
-	Host       string // where the program ran
-	Status     int    // as a shell sees it, 0–255; above 128 it is 128 and the signal's number
-	Start, End time.Time
+	Started                  // who wrote it
+	Host       string        // where the program ran
+	Status     int           // as a shell sees it, 0–255; above 128 it is 128 and the signal's number
+	Start, End time.Time     // when the files started and exit were written; Start is zero without the former
 	CPU        time.Duration // user and system time of all processes that were waited for
 	Error      string        // what kept the program from starting (workdir, stdin, stdout, stderr, signal), or empty
 }
@@ -61,7 +61,6 @@ var (
 	jobPattern  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9-]{0,63}$`)
 	hostPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,255}$`)
 	bootPattern = regexp.MustCompile(`^(-|[0-9a-f-]{36})$`)
-	timePattern = regexp.MustCompile(`^([0-9]{1,12})(?:\.([0-9]{1,9}))?$`)
 	cpuPattern  = regexp.MustCompile(`^([0-9]{1,7})m([0-9]{1,2})[.,]([0-9]{1,9})s$`)
 )
 
@@ -70,7 +69,7 @@ func validJob(s string) bool { return jobPattern.MatchString(s) }
 // ReadStarted reads the file started of an attempt's directory. The error is fs.ErrNotExist when the
 // wrapper has not run, and ErrMarker when the file is there but was cut short.
 func ReadStarted(dir string) (*Started, error) {
-	data, err := readMarker(filepath.Join(dir, StartedFile))
+	data, _, err := readMarker(filepath.Join(dir, StartedFile))
 	if err != nil {
 		return nil, err
 	}
@@ -80,38 +79,46 @@ func ReadStarted(dir string) (*Started, error) {
 // ReadExit reads the file exit of an attempt's directory. The error is fs.ErrNotExist when the wrapper has
 // not come to its end.
 func ReadExit(dir string) (*Exit, error) {
-	data, err := readMarker(filepath.Join(dir, ExitFile))
+	data, end, err := readMarker(filepath.Join(dir, ExitFile))
 	if err != nil {
 		return nil, err
 	}
-	return parseExit(data)
+	e, err := parseExit(data)
+	if err != nil {
+		return nil, err
+	}
+	e.End = end
+	if _, start, err := readMarker(filepath.Join(dir, StartedFile)); err == nil && !start.After(end) {
+		e.Start = start
+	}
+	return e, nil
 }
 
-// readMarker reads a small regular file. The program could have put anything in its place, so it follows
-// no link and waits for no pipe.
-func readMarker(path string) ([]byte, error) {
+// readMarker reads a small regular file and the time when it was written. The program could have put
+// anything in its place, so it follows no link and waits for no pipe.
+func readMarker(path string) (data []byte, written time.Time, err error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	if errors.Is(err, syscall.ELOOP) {
-		return nil, fmt.Errorf("%w: %s is a symbolic link", ErrMarker, path)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read what the wrapper wrote: %w", err)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, written, err
+	case errors.Is(err, syscall.ELOOP):
+		return nil, written, fmt.Errorf("%w: %s is a symbolic link", ErrMarker, path)
+	case err != nil:
+		return nil, written, fmt.Errorf("read what the wrapper wrote: %w", err)
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%w: %s is not a regular file", ErrMarker, path)
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return nil, written, fmt.Errorf("%w: %s is not a regular file", ErrMarker, path)
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxMarker+1))
+	data, err = io.ReadAll(io.LimitReader(f, maxMarker+1))
 	if err != nil {
-		return nil, fmt.Errorf("read what the wrapper wrote: %w", err)
+		return nil, written, fmt.Errorf("read what the wrapper wrote: %w", err)
 	}
 	if len(data) > maxMarker {
-		return nil, fmt.Errorf("%w: %s has more than %d bytes", ErrMarker, path, maxMarker)
+		return nil, written, fmt.Errorf("%w: %s has more than %d bytes", ErrMarker, path, maxMarker)
 	}
-	return data, nil
+	return data, info.ModTime().UTC(), nil
 }
 
 // lines takes "key value" lines apart, one after the other; the first error stays.
@@ -154,16 +161,6 @@ func (l *lines) number(key string, most uint64) uint64 {
 		l.fail("too large a number " + key)
 	}
 	return n
-}
-
-func (l *lines) instant(key string) time.Time {
-	m := timePattern.FindStringSubmatch(l.value(key, timePattern))
-	if m == nil {
-		return time.Time{}
-	}
-	seconds, _ := strconv.ParseInt(m[1], 10, 64) // at most 12 digits
-	nanos, _ := strconv.ParseInt((m[2] + "000000000")[:9], 10, 64)
-	return time.Unix(seconds, nanos).UTC()
 }
 
 // cpu reads the two lines of the shell's times: the shell's own user and system time, and its children's.
@@ -235,8 +232,6 @@ func parseExit(data []byte) (*Exit, error) {
 	e.PID = int(l.number("pid", maxPID))
 	e.BootID = l.value("boot", bootPattern)
 	e.Status = int(l.number("status", 255))
-	e.Start = l.instant("start")
-	e.End = l.instant("end")
 	e.Error = strings.TrimPrefix(l.value("error", errorPattern), "-")
 	e.CPU = l.cpu()
 	if err := l.end(); err != nil {

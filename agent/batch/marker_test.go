@@ -20,8 +20,6 @@ host node-1.example
 pid 345
 boot 6153de9b-21c3-4a2c-91bb-b77432a7e6f6
 status 137
-start 1700000000.5
-end 1700000001
 error -
 0m0.01s 0m0.02s
 1m2,500s 0m0.00s
@@ -35,8 +33,15 @@ func TestReadExit(t *testing.T) {
 	if _, err := ReadExit(dir); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("missing: %v", err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, ExitFile), []byte(goodExit), 0o600); err != nil {
-		t.Fatal(err)
+	start, end := time.Unix(1700000000, 5e8).UTC(), time.Unix(1700000001, 0).UTC()
+	for _, f := range []struct {
+		name, text string
+		written    time.Time
+	}{{StartedFile, goodStarted, start}, {ExitFile, goodExit, end}} {
+		path := filepath.Join(dir, f.name)
+		if err := errors.Join(os.WriteFile(path, []byte(f.text), 0o600), os.Chtimes(path, f.written, f.written)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	got, err := ReadExit(dir)
 	if err != nil {
@@ -45,7 +50,7 @@ func TestReadExit(t *testing.T) {
 	want := &Exit{
 		Started: Started{Job: "j1", Epoch: 2, PID: 345, BootID: "6153de9b-21c3-4a2c-91bb-b77432a7e6f6"},
 		Host:    "node-1.example", Status: 137,
-		Start: time.Unix(1700000000, 5e8).UTC(), End: time.Unix(1700000001, 0).UTC(), CPU: 62530 * time.Millisecond,
+		Start: start, End: end, CPU: 62530 * time.Millisecond,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -62,7 +67,6 @@ func TestBadMarkers(t *testing.T) {
 		"status":          strings.Replace(goodExit, "status 137", "status 256", 1),
 		"negative":        strings.Replace(goodExit, "status 137", "status -1", 1),
 		"no number":       strings.Replace(goodExit, "epoch 2", "epoch 99999999999999999999", 1),
-		"time":            strings.Replace(goodExit, "end 1700000001", "end soon", 1),
 		"times":           strings.Replace(goodExit, "0m0.01s", "1h", 1),
 		"one time":        strings.Replace(goodExit, "0m0.01s ", "", 1),
 		"host":            strings.Replace(goodExit, "node-1.example", "a b", 1),

@@ -24,19 +24,17 @@ set -C
 printf 'consort-started 1\njob %s\nepoch %s\npid %s\nboot %s\ndone\n' "$job" "$epoch" "$$" "$boot" >"$dir/started" || exit 75
 set +C
 
-now() {
-	t=$(date +%s.%N)
-	case $t in
-	*.*[!0-9]* | *.) t=${t%%.*} ;; # this date knows no nanoseconds
-	esac
-}
+host=
+[ ! -r /proc/sys/kernel/hostname ] || read -r host </proc/sys/kernel/hostname
+[ -n "$host" ] || host=$(uname -n)
 
-# finish STATUS [WHAT]: records the end; WHAT names what kept the program from starting.
+# finish STATUS [WHAT]: records the end; WHAT names what kept the program from starting. The times of
+# start and end are those of the files started and exit: asking date for them would cost two processes.
 finish() {
-	now
+	trap '' TERM HUP USR1 USR2 XCPU # nothing is left to forward to
 	{
 		printf 'consort-exit 1\njob %s\nepoch %s\nhost %s\npid %s\nboot %s\n' "$job" "$epoch" "$host" "$$" "$boot" &&
-			printf 'status %s\nstart %s\nend %s\nerror %s\n' "$1" "$start" "$t" "${2:--}" &&
+			printf 'status %s\nerror %s\n' "$1" "${2:--}" &&
 			times &&
 			echo done
 	} >"$dir/exit.$$" && mv -f "$dir/exit.$$" "$dir/exit" || exit 74
@@ -44,13 +42,6 @@ finish() {
 	99 | 100) exit 1 ;; # Grid Engine would run the job again
 	esac
 	exit "$1"
-}
-
-unstarted() {
-	now
-	start=$t
-	host=$(uname -n)
-	finish "$@"
 }
 
 forward() {
@@ -63,19 +54,16 @@ trap 'forward USR1' USR1
 trap 'forward USR2' USR2
 trap 'forward XCPU' XCPU
 
-cd "$workdir" || unstarted 126 workdir
-command : <"$stdin" || unstarted 126 stdin
-command : >>"$stdout" || unstarted 126 stdout
-command : >>"$stderr" || unstarted 126 stderr
-[ -z "$caught" ] || unstarted 143 signal
+cd "$workdir" || finish 126 workdir
+command : <"$stdin" || finish 126 stdin
+command : >>"$stdout" || finish 126 stdout
+command : >>"$stderr" || finish 126 stderr
+[ -z "$caught" ] || finish 143 signal
 
 # As everything that a shell runs behind itself, the program begins with INT and QUIT ignored.
 env -i --@COMMAND@ <"$stdin" >>"$stdout" 2>>"$stderr" &
 pid=$!
 [ -z "$caught" ] || kill -s "$caught" "$pid" 2>/dev/null
-now
-start=$t
-host=$(uname -n)
 
 # A signal ends wait early, so wait again. When the program ended in that very moment, its status has
 # been told already, and the second wait does not know the process any more.

@@ -63,23 +63,28 @@ type env struct {
 	Fixture
 }
 
-// spec prepares an attempt that runs a shell script.
-func (e *env) spec(script string) batch.Spec {
-	e.Helper()
+// NewSpec prepares, in a directory of its own below dir, an attempt that runs a shell script.
+func NewSpec(t testing.TB, dir, script string) batch.Spec {
+	t.Helper()
 	job := ids.NewJob(time.Now())
-	dir := filepath.Join(e.Dir(), job)
+	dir = filepath.Join(dir, job)
 	work := filepath.Join(dir, "work")
 	if err := os.MkdirAll(work, 0o755); err != nil {
-		e.Fatal(err)
+		t.Fatal(err)
 	}
 	wrapper, err := batch.WriteWrapper(dir, batch.Program{
 		Job: job, Epoch: 1, Args: []string{"/bin/sh", "-c", script}, Env: []string{"PATH=/usr/bin:/bin"},
 		WorkDir: work, Stdout: filepath.Join(dir, "stdout"), Stderr: filepath.Join(dir, "stderr"),
 	})
 	if err != nil {
-		e.Fatal(err)
+		t.Fatal(err)
 	}
 	return batch.Spec{Name: ids.BatchName(job, 1), Job: job, Epoch: 1, Dir: dir, WorkDir: work, Wrapper: wrapper, Cores: 1}
+}
+
+func (e *env) spec(script string) batch.Spec {
+	e.Helper()
+	return NewSpec(e, e.Dir(), script)
 }
 
 func (e *env) submit(spec batch.Spec) string {
