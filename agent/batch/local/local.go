@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -20,6 +21,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"consort/agent/batch"
 	"consort/agent/journal/wal"
@@ -101,6 +104,9 @@ func (s *Scheduler) open() (err error) {
 	if s.boot, err = bootID(); err != nil {
 		return err
 	}
+	// Jobs outlive the agent, so they must not hold a pipe or lock that the agent got from its own parent.
+	// Kernels before 5.11 cannot do this, and then such a descriptor stays open until the job ends.
+	_ = unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC)
 	if err := os.MkdirAll(s.cfg.Dir, 0o700); err != nil {
 		return err
 	}
