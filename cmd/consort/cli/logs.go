@@ -1,0 +1,84 @@
+package cli
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"consort/shared/retry"
+	"consort/shared/userapi"
+)
+
+func (a *App) logsCommand() *cobra.Command {
+	var follow, stderr bool
+	cmd := command("logs ID", "Print what a job wrote",
+		`Print a job's standard output, or its standard error, while it runs and after. With -f go on until it has ended.
+While a job runs only the last MiB is kept. On a terminal, control characters are shown instead of sent.`,
+		`  consort job logs j01ke5nz
+  consort job logs -f --stderr j01ke5nz
+  consort job logs j01ke5nz > out.txt`,
+		arguments(1, 1), func(cmd *cobra.Command, args []string) (err error) {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			job, err := a.findJob(cmd.Context(), c, args[0])
+			if err != nil {
+				return err
+			}
+			stream := "stdout"
+			if stderr {
+				stream = "stderr"
+			}
+			out, closeOut := a.raw()
+			if err := a.copyLog(cmd.Context(), c, job.ID, stream, follow, out); err != nil {
+				return err
+			}
+			return closeOut()
+		})
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the job has ended")
+	cmd.Flags().BoolVar(&stderr, "stderr", false, "standard error instead of standard output")
+	return cmd
+}
+
+func (a *App) copyLog(ctx context.Context, c *userapi.Client, id, stream string, follow bool, out io.Writer) error {
+	var (
+		offset int64
+		wait   time.Duration
+	)
+	if follow {
+		wait = 50 * time.Second
+	}
+	idle := retry.Backoff{First: time.Second, Max: 5 * time.Second}
+	for {
+		asked := time.Now()
+		chunk, err := c.Log(ctx, id, stream, offset, wait)
+		if err != nil {
+			if ctx.Err() != nil {
+				a.say("The job goes on. Its log so far was printed.")
+			}
+			return err
+		}
+		if chunk.Offset > offset {
+			a.say("(%s are no longer kept)", bytesText(chunk.Offset-offset))
+		}
+		if _, err := out.Write(chunk.Data); err != nil {
+			return err
+		}
+		offset = chunk.Next
+		empty := len(chunk.Data) == 0
+		if chunk.Complete && empty || !follow && empty {
+			return nil
+		}
+		if empty && time.Since(asked) < time.Second {
+			if err := idle.Wait(ctx, 0); err != nil {
+				return err
+			}
+		} else {
+			idle.Reset()
+		}
+	}
+}

@@ -1,0 +1,252 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"consort/shared/config"
+	"consort/shared/definition"
+	"consort/shared/ids"
+	"consort/shared/userapi"
+)
+
+// submitFlags are those of job submit.
+type submitFlags struct {
+	parameters, inputs            []string
+	runID, duration, key, timeout string
+	wait, draft                   bool
+}
+
+func (a *App) submitCommand() *cobra.Command {
+	var f submitFlags
+	cmd := command("submit NAME[@VERSION]", "Create a job and run it",
+		`Create a job of a definition, upload its inputs, and run it. The job's id is printed on standard output.
+
+-p sets a parameter; it is given again where a parameter takes several values. -f gives an input: a file with
+@, standard input with @-, a result of an earlier job as consort:JOB/RESULT, or whatever else the definition
+takes, such as a URL. "consort definition show NAME" tells which there are.
+
+A submission whose answer is lost on the way is repeated under one key, so that it never makes two jobs. To
+repeat it yourself, in a script that may itself be repeated, give the same --key.`,
+		`  consort job submit periodogram -p min_period=2 -f series=@sunspots.csv --wait
+  consort job submit fold -f series=@sunspots.csv -p period=11.0
+  consort job submit probe -f input=consort:j01ke5nz/answer --run-id night-42
+  gunzip -c series.csv.gz | consort job submit periodogram -f series=@- --duration 30m
+  id=$(consort job submit probe --draft) && consort job run "$id"`,
+		arguments(1, 1), func(cmd *cobra.Command, args []string) error {
+			return a.submit(cmd, args[0], &f)
+		})
+	cmd.ValidArgsFunction = a.completeDefinitions()
+	flags := cmd.Flags()
+	flags.StringArrayVarP(&f.parameters, "param", "p", nil, "set a parameter, `NAME=VALUE`; repeatable")
+	flags.StringArrayVarP(&f.inputs, "file", "f", nil, "give an input, `NAME=@FILE` or NAME=consort:JOB/RESULT; repeatable")
+	flags.StringVar(&f.runID, "run-id", "", "`label` for finding the job again")
+	flags.StringVar(&f.duration, "duration", "", "longest run `time`, such as 90s, 30m, 2h; default is the definition's")
+	flags.StringVar(&f.key, "key", "", "idempotency `key`: the same key never makes a second job")
+	flags.BoolVar(&f.draft, "draft", false, "leave the job PENDING instead of running it")
+	flags.BoolVarP(&f.wait, "wait", "w", false, "wait until it has ended; the exit status then tells how")
+	flags.StringVar(&f.timeout, "timeout", "", "with --wait: wait at most so long, such as 10m")
+	cmd.MarkFlagsMutuallyExclusive("draft", "wait")
+	return cmd
+}
+
+func (a *App) submit(cmd *cobra.Command, name string, f *submitFlags) error {
+	ctx := cmd.Context()
+	s := userapi.Submission{Definition: name, RunID: f.runID, Draft: f.draft, Key: f.key}
+	if s.Key == "" {
+		s.Key = ids.NewKey()
+	}
+	var timeout time.Duration
+	err := errors.Join(
+		flagDuration(cmd, "duration", f.duration, &s.Duration),
+		flagDuration(cmd, "timeout", f.timeout, &timeout),
+	)
+	if err != nil {
+		return err
+	}
+	for _, p := range f.parameters {
+		key, value, ok := strings.Cut(p, "=")
+		if !ok || key == "" {
+			return usage(cmd, "-p %s: expected NAME=VALUE", p)
+		}
+		s.Fields = append(s.Fields, userapi.Field{Name: key, Value: value})
+	}
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	closeFiles, err := a.inputs(cmd, c, f.inputs, &s)
+	defer closeFiles()
+	if err != nil {
+		return err
+	}
+	id, err := c.Submit(ctx, s)
+	if err != nil {
+		return submitError(err, &s)
+	}
+	name, _, _ = strings.Cut(name, "@")
+	return a.submitted(ctx, c, userapi.Ref{Definition: name, ID: id}, f, timeout)
+}
+
+// submitted tells of the new job and, if asked, waits for it.
+func (a *App) submitted(ctx context.Context, c *userapi.Client, job userapi.Ref, f *submitFlags, timeout time.Duration) error {
+	if a.output != jsonFormat {
+		if _, err := fmt.Fprintln(a.Out, job.ID); err != nil {
+			return err
+		}
+	}
+	var ended error
+	switch {
+	case f.wait:
+		ended = a.waitFor(ctx, c, job, timeout)
+	case f.draft:
+		a.say("Draft made. Run it with: consort job run %s", job.ID)
+	default:
+		a.say("Job submitted. Follow it with: consort job wait %s", job.ID)
+	}
+	if a.output == jsonFormat {
+		// The job is there even if waiting was interrupted: say which it is.
+		full, err := c.Job(context.WithoutCancel(ctx), job.ID)
+		if err != nil {
+			return errors.Join(ended, err)
+		}
+		if err := a.printJSON(full); err != nil {
+			return err
+		}
+	}
+	return ended
+}
+
+// submitError says what is known when a submission went wrong.
+func submitError(err error, s *userapi.Submission) error {
+	var (
+		gone *userapi.Unreachable
+		p    *userapi.Problem
+	)
+	switch {
+	case errors.As(err, &p) && p.Status == 404:
+		return &advice{err, `"consort definition ls" lists what can be run.`}
+	case errors.As(err, &p) && (p.Status == 400 || p.Code == "missing-parameters"):
+		return &advice{err, fmt.Sprintf("%q tells what it takes.", "consort definition show "+s.Definition)}
+	case errors.As(err, &gone), errors.Is(err, context.Canceled), p != nil && p.Status >= 500:
+		return &advice{err, fmt.Sprintf("Whether the job was made is not known. The same command with --key %s finds it, or makes it, without making a second one.", s.Key)}
+	}
+	return err
+}
+
+// inputs adds what -f gave to a submission. closeFiles closes the files in any case.
+func (a *App) inputs(cmd *cobra.Command, c *userapi.Client, given []string, s *userapi.Submission) (closeFiles func(), err error) {
+	var files []*os.File
+	closeFiles = func() {
+		for _, f := range files {
+			f.Close()
+		}
+	}
+	for _, g := range given {
+		name, value, ok := strings.Cut(g, "=")
+		if !ok || name == "" || value == "" {
+			return closeFiles, usage(cmd, "-f %s: expected NAME=@FILE or NAME=consort:JOB/RESULT", g)
+		}
+		file, isFile := strings.CutPrefix(value, "@")
+		if !isFile {
+			if value, err = reference(cmd, c, g, value); err != nil {
+				return closeFiles, err
+			}
+			s.Fields = append(s.Fields, userapi.Field{Name: name, Value: value})
+			continue
+		}
+		f, size, err := a.openInput(file)
+		if err != nil {
+			return closeFiles, fmt.Errorf("input %s: %w", name, err)
+		}
+		files = append(files, f)
+		fileName := filepath.Base(file)
+		if file == "-" {
+			fileName = name
+		}
+		s.Uploads = append(s.Uploads, userapi.Upload{Input: name, FileName: fileName, Content: f, Size: size})
+	}
+	return closeFiles, nil
+}
+
+// reference completes a job's id in consort:JOB/RESULT, and catches a forgotten @.
+func reference(cmd *cobra.Command, c *userapi.Client, given, value string) (string, error) {
+	rest, ok := strings.CutPrefix(value, definition.ResultScheme)
+	if !ok {
+		if _, err := os.Stat(value); err == nil && definition.ParseReference(value).Kind == definition.FromID {
+			return "", usage(cmd, "-f %s: to upload the file, put @ before its name", given)
+		}
+		return value, nil
+	}
+	job, result, ok := strings.Cut(rest, "/")
+	if !ok || job == "" || result == "" {
+		return "", usage(cmd, "-f %s: expected consort:JOB/RESULT", given)
+	}
+	id, err := c.FindID(cmd.Context(), job)
+	if err != nil {
+		return "", fmt.Errorf("-f %s: %w", given, err)
+	}
+	return definition.ResultScheme + id + "/" + result, nil
+}
+
+// openInput opens a file so that it can be sent more than once: what is no regular file is copied first.
+func (a *App) openInput(name string) (*os.File, int64, error) {
+	source := a.In
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, 0, err
+		}
+		info, err := f.Stat()
+		if err == nil && info.IsDir() {
+			err = fmt.Errorf("%s is a folder; pack it into one file first", name)
+		}
+		if err != nil {
+			f.Close()
+			return nil, 0, err
+		}
+		if info.Mode().IsRegular() {
+			return f, info.Size(), nil
+		}
+		defer f.Close()
+		source = f
+	}
+	spool, err := os.CreateTemp("", "consort-input-")
+	if err != nil {
+		return nil, 0, err
+	}
+	size, err := io.Copy(spool, source)
+	if err = errors.Join(err, os.Remove(spool.Name())); err != nil {
+		spool.Close()
+		return nil, 0, fmt.Errorf("read %s: %w", name, err)
+	}
+	return spool, size, nil
+}
+
+// flagDuration reads a duration with a unit, or in seconds.
+func flagDuration(cmd *cobra.Command, flag, text string, into *time.Duration) error {
+	if text == "" {
+		return nil
+	}
+	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
+		*into = time.Duration(seconds) * time.Second
+	} else if d, err := config.ParseDuration(text); err == nil {
+		*into = d.Std()
+	} else {
+		return usage(cmd, "--%s: %v", flag, err)
+	}
+	if *into <= 0 {
+		return usage(cmd, "--%s must be greater than zero", flag)
+	}
+	return nil
+}
