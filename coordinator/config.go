@@ -25,6 +25,9 @@ type Config struct {
 	PublicURL string
 	// PublicSFTP is the host:port that agents push to, when it is not the SFTP listener's own address.
 	PublicSFTP string
+	// TLSCert and TLSKey are PEM files that make the HTTP listener HTTPS; renewed files are taken into use by
+	// themselves. Without them it is plain HTTP, for a proxy in front or for loopback.
+	TLSCert, TLSKey string
 	// Authority is the IRI under which provenance identifiers stand, fixed when the cluster is made.
 	// Default: https://<cluster-id>.consort.invalid.
 	Authority string
@@ -52,6 +55,8 @@ type File struct {
 	Metrics     string      `toml:"metrics"`     // address to listen on; empty: none
 	PublicURL   string      `toml:"public_url"`  // base of links, behind a proxy
 	PublicSFTP  string      `toml:"public_sftp"` // where agents push to
+	TLSCert     string      `toml:"tls_cert"`    // PEM file: serve HTTPS
+	TLSKey      string      `toml:"tls_key"`     // PEM file
 	Authority   string      `toml:"authority"`   // IRI of provenance identifiers, fixed at the first start
 	Definitions []string    `toml:"definitions"` // folders of job definitions
 	Examples    bool        `toml:"examples"`    // publish the examples too
@@ -78,9 +83,13 @@ func LoadFile(path string) (*File, error) {
 	if !filepath.IsAbs(f.Data) {
 		f.Data = filepath.Join(filepath.Dir(path), f.Data)
 	}
-	for i, d := range f.Definitions {
-		if !filepath.IsAbs(d) {
-			f.Definitions[i] = filepath.Join(filepath.Dir(path), d)
+	relative := []*string{&f.TLSCert, &f.TLSKey}
+	for i := range f.Definitions {
+		relative = append(relative, &f.Definitions[i])
+	}
+	for _, p := range relative {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(filepath.Dir(path), *p)
 		}
 	}
 	return f, nil
@@ -106,6 +115,9 @@ func (c *Config) validate() error {
 		if _, _, err := net.SplitHostPort(a.address); err != nil {
 			return fmt.Errorf("%s: %q is not an address of the form host:port", a.key, a.address)
 		}
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return errors.New("tls_cert and tls_key: give both, or none")
 	}
 	for _, u := range []struct{ key, value string }{{"public_url", c.PublicURL}, {"authority", c.Authority}} {
 		if u.value == "" {

@@ -4,11 +4,11 @@ package coordinator
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -35,6 +35,7 @@ import (
 	"consort/coordinator/watch"
 	"consort/shared/siteapi"
 	"consort/shared/telemetry/metrics"
+	"consort/shared/tlsconfig"
 )
 
 // startTimeout bounds how long Start waits for the cluster to have a leader.
@@ -44,6 +45,7 @@ const startTimeout = 30 * time.Second
 type Server struct {
 	cfg      Config
 	identity replica.Identity
+	claim    *replica.Claim
 	hostKey  ssh.Signer
 	registry *prometheus.Registry
 
@@ -97,11 +99,14 @@ func (s *Server) start(ctx context.Context) error {
 // openIdentity finds out who this node is, or makes cluster id, node id, authority of certificates and host
 // key at the first start.
 func (s *Server) openIdentity(context.Context) error {
-	id, err := replica.ReadIdentity(s.dir("raft"))
+	id, err := replica.ReadIdentity(s.cfg.Dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		id, err = s.newIdentity()
+		id, err = replica.Identity{Cluster: pki.NewID(), Node: pki.NewID()}, nil
 	}
 	if err != nil {
+		return err
+	}
+	if s.claim, err = replica.ClaimDir(s.cfg.Dir, id); err != nil {
 		return err
 	}
 	s.identity = id
@@ -110,26 +115,6 @@ func (s *Server) openIdentity(context.Context) error {
 	}
 	s.hostKey, err = pki.EnsureHostKey(s.dir("pki"))
 	return err
-}
-
-// newIdentity makes the ids of a new cluster. They are kept in the certificates first, so that a start that
-// was cut short goes on with the same.
-func (s *Server) newIdentity() (replica.Identity, error) {
-	if _, err := os.Stat(s.dir("state")); err == nil {
-		return replica.Identity{}, fmt.Errorf("%s has a state but no log in %s: part of the data directory is lost; restore all of it from one backup", s.cfg.Dir, s.dir("raft"))
-	}
-	ca, err := pki.LoadAuthority(s.dir("pki"))
-	if errors.Is(err, fs.ErrNotExist) {
-		ca, err = pki.EnsureAuthority(s.dir("pki"), pki.NewID())
-	}
-	if err != nil {
-		return replica.Identity{}, err
-	}
-	node := pki.NewID()
-	if known, err := pki.LoadIdentity(s.dir("pki")); err == nil {
-		node = known.Name().ID
-	}
-	return replica.Identity{Cluster: ca.Cluster(), Node: node}, nil
 }
 
 func (s *Server) dir(name string) string { return filepath.Join(s.cfg.Dir, name) }
@@ -149,6 +134,16 @@ func (s *Server) listen(context.Context) error {
 		}
 		*l.into = listener
 	}
+	if s.cfg.TLSCert == "" {
+		return nil
+	}
+	conf, err := tlsconfig.Server(s.cfg.TLSCert, s.cfg.TLSKey, func(err error) {
+		s.cfg.Logger.Error("the renewed TLS certificate is not used", "error", err)
+	})
+	if err != nil {
+		return fmt.Errorf("tls_cert, tls_key: %w", err)
+	}
+	s.http = tls.NewListener(s.http, conf)
 	return nil
 }
 

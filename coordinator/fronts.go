@@ -116,5 +116,8 @@ func (s *Server) stop(ctx context.Context) error {
 	if s.state != nil {
 		errs = append(errs, s.state.Close())
 	}
+	if s.claim != nil {
+		errs = append(errs, s.claim.Release())
+	}
 	return errors.Join(errs...)
 }

@@ -7,8 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -31,9 +29,7 @@ within five seconds.`,
 		Example: `  consort coordinator --config /etc/consort/coordinator.toml`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-			defer stop()
-			return runCoordinator(ctx, path, level, format, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return runCoordinator(cmd.Context(), path, level, format, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	cmd.Flags().StringVar(&path, "config", "", "`file` to read (required)")
@@ -54,8 +50,8 @@ func runCoordinator(ctx context.Context, path, level, format string, out, talk i
 	}
 	cfg := coordinator.Config{
 		Dir: file.Data, HTTP: file.HTTP, SFTP: file.SFTP, Peer: file.Peer, Metrics: file.Metrics,
-		PublicURL: file.PublicURL, PublicSFTP: file.PublicSFTP, Authority: file.Authority,
-		Auth: file.AuthConfig(), Version: telemetry.Version(), Logger: logger,
+		PublicURL: file.PublicURL, TLSCert: file.TLSCert, TLSKey: file.TLSKey, PublicSFTP: file.PublicSFTP, Authority: file.Authority,
+		Auth: file.AuthConfig(), Version: telemetry.Version().Version, Logger: logger,
 	}
 	if file.Examples {
 		cfg.Definitions = append(cfg.Definitions, fs.FS(examples.FS))

@@ -8,9 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -50,9 +48,7 @@ Ctrl-C stops it; jobs that run go on and are picked up by the next start.`,
   consort dev --data /tmp/trial --http 127.0.0.1:0 --sftp 127.0.0.1:0`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-			defer stop()
-			return runDev(ctx, &f, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return runDev(cmd.Context(), &f, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	flags := cmd.Flags()
@@ -96,7 +92,7 @@ func runDev(ctx context.Context, f *serverFlags, out, talk io.Writer) error {
 func devConfig(f *serverFlags, logger *slog.Logger) (cfg coordinator.Config, dir string, err error) {
 	cfg = coordinator.Config{
 		HTTP: f.http, SFTP: f.sftp, Peer: f.peer, Metrics: f.metrics, LocalOnly: true,
-		Definitions: []fs.FS{examples.FS}, Version: telemetry.Version(), Logger: logger,
+		Definitions: []fs.FS{examples.FS}, Version: telemetry.Version().Version, Logger: logger,
 		Auth: auth.Config{Anonymous: true, AnonymousOperator: true},
 	}
 	if f.config != "" {

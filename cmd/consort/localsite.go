@@ -47,7 +47,7 @@ func (s *localSite) start(ctx context.Context) error {
 	// Ports may differ from the last run's; the pinned host key may not.
 	cfg.Servers = []string{base}
 	cfg.SFTP = []siteapi.SFTP{{Address: a.SFTP, HostKey: cfg.SFTP[0].HostKey}}
-	cfg.Version = telemetry.Version()
+	cfg.Version = telemetry.Version().Version
 	cfg.Logger = s.logger.With("part", "agent")
 	if err := s.allowPublished(ctx, client, cfg.Policy); err != nil {
 		return fmt.Errorf("write the local site's policy: %w", err)
@@ -71,7 +71,7 @@ func (s *localSite) enrolled(ctx context.Context, client *userapi.Client, base s
 			return agent.Config{}, err
 		}
 		_, err = agent.Enrol(ctx, agent.EnrolConfig{
-			Server: base, Token: invitation.Token, Dir: s.dir, Site: siteName, Version: telemetry.Version(),
+			Server: base, Token: invitation.Token, Dir: s.dir, Site: siteName, Version: telemetry.Version().Version,
 		})
 		if err != nil {
 			return agent.Config{}, err
@@ -88,9 +88,9 @@ func (s *localSite) allowPublished(ctx context.Context, client *userapi.Client, 
 	if err != nil {
 		return err
 	}
-	p := &policy.Policy{}
+	p := &policy.Policy{Format: policy.Format}
 	for _, d := range list.Definitions {
-		p.Allow = append(p.Allow, policy.Rule{Definition: d.Name, Digest: []string{d.Digest}})
+		p.Allow = append(p.Allow, policy.Rule{Definition: d.Name, Digests: []string{d.Digest}})
 	}
 	return policy.Write(path, p)
 }
