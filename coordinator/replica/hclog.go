@@ -2,10 +2,13 @@ package replica
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
 	"log/slog"
+	"net"
+	"slices"
 
 	"github.com/hashicorp/go-hclog"
 )
@@ -21,6 +24,9 @@ func newHCLog(to *slog.Logger) hclog.Logger { return &hcLog{to: to} }
 
 func (l *hcLog) Log(level hclog.Level, msg string, args ...any) {
 	to := toSlog(level)
+	if slices.ContainsFunc(args, isClosed) {
+		to = slog.LevelDebug // a connection that we cut ourselves, at a stop
+	}
 	if !l.to.Enabled(context.Background(), to) {
 		return
 	}
@@ -32,6 +38,12 @@ func (l *hcLog) Log(level hclog.Level, msg string, args ...any) {
 		attrs = append(attrs, a)
 	}
 	l.to.Log(context.Background(), to, msg, attrs...)
+}
+
+// isClosed tells whether a is the error of a connection that this process closed.
+func isClosed(a any) bool {
+	err, ok := a.(error)
+	return ok && errors.Is(err, net.ErrClosed)
 }
 
 // toSlog ranks Raft's news of normal life with the details: we report changes of leadership ourselves.
