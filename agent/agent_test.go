@@ -31,9 +31,6 @@ type world struct {
 	cfg Config
 }
 
-// allowAll is a policy for tests.
-const allowAll = "[[allow]]\ndefinition = \"code\"\ndigest = [\"*\"]\n"
-
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, c: agenttest.New(t), dir: t.TempDir()}
@@ -41,7 +38,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(done.PolicyFile, []byte(allowAll), 0o600); err != nil {
+	if err := os.WriteFile(done.PolicyFile, []byte(agenttest.AllowCode), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if w.cfg, err = LoadConfig(done.ConfigFile); err != nil {
@@ -81,56 +78,6 @@ func (w *world) start() (stop func()) {
 	return stop
 }
 
-// code makes a definition that runs script. It has a parameter mark, a file to which the script may append.
-func code(script string, more ...string) map[string]string {
-	return map[string]string{
-		"run.sh": "#!/bin/sh\n" + script,
-		"definition.toml": `format = 1
-name = "code"
-version = "1"
-title = "Code"
-files = ["run.sh"]
-duration = { default = "1m", max = "10m" }
-retention = { default = "1d", max = "2d" }
-` + strings.Join(more, "\n") + `
-[[parameter]]
-name = "mark"
-type = "string"
-required = false
-[[input]]
-name = "data"
-required = false
-content_type = ["text/plain"]
-file = "data.txt"
-from = ["upload"]
-[run]
-command = ["/bin/sh", "run.sh", ["{param.mark}"]]
-exit = { ok = [0], user = [2], transient = [75] }
-[[output]]
-name = "answer"
-main = true
-file = "answer.txt"
-content_type = "text/plain"
-[[output]]
-name = "parts"
-file = "parts/*.txt"
-multiplicity = "*"
-content_type = "text/plain"
-`}
-}
-
-const hello = "echo out; echo err >&2; echo hello > answer.txt\n"
-
-// marking counts how often the script was started.
-func (w *world) marking(script string) (siteapi.Lease, func() int) {
-	mark := filepath.Join(w.t.TempDir(), "mark")
-	lease := w.c.Lease(code("echo started >> \"$1\"\n"+script), siteapi.Parameter{Name: "mark", Values: []string{mark}})
-	return lease, func() int {
-		data, _ := os.ReadFile(mark)
-		return strings.Count(string(data), "started")
-	}
-}
-
 func (w *world) attempts() []string {
 	entries, err := os.ReadDir(filepath.Join(w.cfg.State, "attempts"))
 	if err != nil {
@@ -146,7 +93,7 @@ func (w *world) attempts() []string {
 func TestOneJob(t *testing.T) {
 	w := newWorld(t)
 	w.start()
-	lease := w.c.Lease(code(`cat data.txt > answer.txt; mkdir parts; for i in 1 2 3; do echo $i > parts/$i.txt; done
+	lease := w.c.Lease(agenttest.Code(`cat data.txt > answer.txt; mkdir parts; for i in 1 2 3; do echo $i > parts/$i.txt; done
 env | sort; cat "$CONSORT_PARAMS" >&2`))
 	input := []byte("the input\n")
 	lease.Inputs = []siteapi.Input{{Name: "data", SHA256: w.c.Content(input), Size: int64(len(input)), FileName: "x.txt"}}
@@ -184,15 +131,15 @@ env | sort; cat "$CONSORT_PARAMS" >&2`))
 func TestFailures(t *testing.T) {
 	w := newWorld(t)
 	w.start()
-	limited := w.c.Lease(code("sleep 30 & wait"))
+	limited := w.c.Lease(agenttest.Code("sleep 30 & wait"))
 	limited.ExecutionSeconds = 1
-	greedy := w.c.Lease(code(hello))
+	greedy := w.c.Lease(agenttest.Code(agenttest.Hello))
 	greedy.Resources.Cores = 100
-	quota := w.c.Lease(code(hello))
+	quota := w.c.Lease(agenttest.Code(agenttest.Hello))
 	quota.MaxBytes = 2
-	forged := w.c.Lease(code(hello))
+	forged := w.c.Lease(agenttest.Code(agenttest.Hello))
 	forged.Definition.Digest = strings.Repeat("0", 64)
-	gone := w.c.Lease(code(hello))
+	gone := w.c.Lease(agenttest.Code(agenttest.Hello))
 	gone.Inputs = []siteapi.Input{{Name: "data", SHA256: strings.Repeat("1", 64), Size: 3}}
 	for _, c := range []struct {
 		name           string
@@ -200,17 +147,17 @@ func TestFailures(t *testing.T) {
 		class, message string
 		stderr         string
 	}{
-		{"user", w.c.Lease(code("echo blah >&2; echo 'bad input' >&2; exit 2")), "user", "bad input", "blah\nbad input\n"},
-		{"error file", w.c.Lease(code("echo why > $CONSORT_ERROR_FILE; echo x >&2; exit 1")), "definition", "why", "x\n"},
-		{"no words", w.c.Lease(code("exit 75")), "site-transient", "exit code 75", ""},
-		{"no output", w.c.Lease(code("echo x >&2")), "definition", "answer", "x\n"},
-		{"link for output", w.c.Lease(code("ln -s /etc/passwd answer.txt")), "definition", "answer", ""},
+		{"user", w.c.Lease(agenttest.Code("echo blah >&2; echo 'bad input' >&2; exit 2")), "user", "bad input", "blah\nbad input\n"},
+		{"error file", w.c.Lease(agenttest.Code("echo why > $CONSORT_ERROR_FILE; echo x >&2; exit 1")), "definition", "why", "x\n"},
+		{"no words", w.c.Lease(agenttest.Code("exit 75")), "site-transient", "exit code 75", ""},
+		{"no output", w.c.Lease(agenttest.Code("echo x >&2")), "definition", "answer", "x\n"},
+		{"link for output", w.c.Lease(agenttest.Code("ln -s /etc/passwd answer.txt")), "definition", "answer", ""},
 		{"time limit", limited, "timelimit", "limit of 1s", ""},
 		{"rejected", greedy, "site-config", "cores", ""},
 		{"too large", quota, "quota", "allowed are 2", "err\n"},
 		{"forged digest", forged, "site-config", "digest", ""},
 		{"input gone", gone, "transfer", "no such content", ""},
-		{"bad parameter", w.c.Lease(code(hello), siteapi.Parameter{Name: "nonsense", Values: []string{"1"}}), "user", "nonsense", ""},
+		{"bad parameter", w.c.Lease(agenttest.Code(agenttest.Hello), siteapi.Parameter{Name: "nonsense", Values: []string{"1"}}), "user", "nonsense", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ref := w.c.Queue(c.lease)
@@ -235,7 +182,7 @@ func TestPolicyDenies(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.start()
-	lease, started := w.marking(hello)
+	lease, started := w.c.Marking(agenttest.Hello)
 	j := w.c.WaitPhase(w.c.Queue(lease), "ERROR")
 	if j.Class != "site-config" || started() != 0 {
 		t.Errorf("got %s: %s, started %d times", j.Class, j.Message, started())
@@ -244,17 +191,17 @@ func TestPolicyDenies(t *testing.T) {
 		t.Errorf("the site says it accepts %v", polls[0].Accepts)
 	}
 	// The file is read again, and what is allowed now runs.
-	if err := os.WriteFile(w.cfg.Policy, []byte(allowAll+"# \n"), 0o600); err != nil {
+	if err := os.WriteFile(w.cfg.Policy, []byte(agenttest.AllowCode+"# \n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	again, _ := w.marking(hello)
+	again, _ := w.c.Marking(agenttest.Hello)
 	w.c.WaitPhase(w.c.Queue(again), "COMPLETED")
 }
 
 func TestCancel(t *testing.T) {
 	w := newWorld(t)
 	w.start()
-	lease, started := w.marking("echo begun; sleep 60 & sleep 60")
+	lease, started := w.c.Marking("echo begun; sleep 60 & sleep 60")
 	ref := w.c.Queue(lease)
 	w.c.Wait(ref, "running", func(j agenttest.Job) bool { return j.Phase == "EXECUTING" && started() == 1 })
 	w.c.Change(ref, func(j *agenttest.Job) { j.Phase = "ABORTED" })
@@ -267,7 +214,7 @@ func TestCancel(t *testing.T) {
 
 func TestCancelBeforeCommit(t *testing.T) {
 	w := newWorld(t)
-	lease, _ := w.marking(hello)
+	lease, _ := w.c.Marking(agenttest.Hello)
 	ref := w.c.Queue(lease)
 	w.c.SetFault(func(r *http.Request) agenttest.Fault {
 		if strings.HasSuffix(r.URL.Path, "/commit") {
@@ -285,7 +232,7 @@ func TestCancelBeforeCommit(t *testing.T) {
 func TestStale(t *testing.T) {
 	w := newWorld(t)
 	w.start()
-	lease, started := w.marking("sleep 60")
+	lease, started := w.c.Marking("sleep 60")
 	ref := w.c.Queue(lease)
 	w.c.Wait(ref, "running", func(agenttest.Job) bool { return started() == 1 })
 	w.c.Change(ref, func(j *agenttest.Job) { j.Stale = true })
@@ -305,7 +252,7 @@ func TestLiveLogs(t *testing.T) {
 	if err := syscall.Mkfifo(release, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	lease := w.c.Lease(code("echo first; read x < \"$1\"; "+hello), siteapi.Parameter{Name: "mark", Values: []string{release}})
+	lease := w.c.Lease(agenttest.Code("echo first; read x < \"$1\"; "+agenttest.Hello), siteapi.Parameter{Name: "mark", Values: []string{release}})
 	ref := w.c.Queue(lease)
 	w.c.Wait(ref, "running", func(j agenttest.Job) bool { return j.Phase == "EXECUTING" })
 	w.c.Change(ref, func(j *agenttest.Job) { j.Watched = true })
@@ -330,7 +277,7 @@ func TestBadNetwork(t *testing.T) {
 	var refs []siteapi.AttemptRef
 	var counts []func() int
 	for range 4 {
-		lease, started := w.marking(hello)
+		lease, started := w.c.Marking(agenttest.Hello)
 		refs, counts = append(refs, w.c.Queue(lease)), append(counts, started)
 	}
 	for i, ref := range refs {
@@ -346,7 +293,7 @@ func TestManyJobsOnFewSlots(t *testing.T) {
 	w.start()
 	var refs []siteapi.AttemptRef
 	for range 20 {
-		lease := w.c.Lease(code(hello))
+		lease := w.c.Lease(agenttest.Code(agenttest.Hello))
 		refs = append(refs, w.c.Queue(lease))
 	}
 	for _, ref := range refs {
@@ -373,7 +320,7 @@ func TestRestartAnywhere(t *testing.T) {
 
 func restartAt(t *testing.T, at string, how agenttest.Fault) {
 	w := newWorld(t)
-	lease, started := w.marking("sleep 0.2; " + hello)
+	lease, started := w.c.Marking("sleep 0.2; " + agenttest.Hello)
 	reached := make(chan struct{})
 	var once atomic.Bool
 	w.c.SetFault(func(r *http.Request) agenttest.Fault {
@@ -408,7 +355,7 @@ func restartAt(t *testing.T, at string, how agenttest.Fault) {
 func TestJobsGoOnWithoutAgent(t *testing.T) {
 	w := newWorld(t)
 	stop := w.start()
-	lease, started := w.marking("sleep 1; " + hello)
+	lease, started := w.c.Marking("sleep 1; " + agenttest.Hello)
 	ref := w.c.Queue(lease)
 	w.c.Wait(ref, "running", func(agenttest.Job) bool { return started() == 1 })
 	stop()
@@ -422,7 +369,7 @@ func TestJobsGoOnWithoutAgent(t *testing.T) {
 func TestSecondAgentIsRefused(t *testing.T) {
 	w := newWorld(t)
 	w.start()
-	lease, _ := w.marking(hello)
+	lease, _ := w.c.Marking(agenttest.Hello)
 	w.c.WaitPhase(w.c.Queue(lease), "COMPLETED")
 	if err := Run(t.Context(), w.cfg); err == nil || !strings.Contains(err.Error(), "another agent") {
 		t.Errorf("got %v", err)

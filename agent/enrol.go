@@ -134,8 +134,15 @@ func makeKey(path string) (ed25519.PrivateKey, error) {
 }
 
 // denyAll is the policy of a site that has decided nothing yet.
-const denyAll = `# What may run at this site. Nothing does unless a rule below allows it; the coordinators cannot change this
+const denyAll = `# What may run at this site. Nothing does unless a rule allows it, and the coordinators cannot change this
 # file. It is read again when it changes.
+
+format = 1
+
+# [[allow]]
+# definition = "probe"
+# digest = ["<64 hexadecimal digits>"]   # as "consort definition show probe" prints it
+# max_duration = "2h"                     # owners, max_cores, max_memory, max_output: see the documentation
 `
 
 // ReadToken reads a one-time token from a file, or from standard input when the file is "-".

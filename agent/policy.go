@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -56,7 +57,7 @@ func (p *policyFile) current() *policy.Policy {
 		if !p.broken {
 			p.logger.Error("the site's policy cannot be read; nothing is allowed until it can", "error", err)
 		}
-		p.broken, p.now = true, &policy.Policy{}
+		p.broken, p.now = true, &policy.Policy{Format: policy.Format}
 		return p.now
 	}
 	p.logger.Info("the site's policy was read again", "file", p.path)
@@ -64,14 +65,34 @@ func (p *policyFile) current() *policy.Policy {
 	return p.now
 }
 
-// allows asks the policy about one lease.
-func (p *policyFile) allows(d *definition.Definition, lease *siteapi.Lease) error {
-	r := lease.Resources
-	return p.current().Allows(policy.Request{
+// allow asks the policy about one lease.
+func (p *policyFile) allow(d *definition.Definition, lease *siteapi.Lease) (attempt.Grant, error) {
+	now := p.current()
+	rule, err := now.Match(policy.Request{
 		Definition: d.Name, Version: d.Version, Digest: lease.Definition.Digest, Owner: lease.Owner,
-		Cores: attempt.Cores(r), Memory: r.MemoryBytes, Duration: time.Duration(lease.ExecutionSeconds) * time.Second, Output: lease.MaxBytes,
+		Cores: attempt.Cores(lease.Resources), MemoryBytes: lease.Resources.MemoryBytes,
+		Duration: time.Duration(lease.ExecutionSeconds) * time.Second,
 	})
+	if err != nil {
+		return attempt.Grant{}, err
+	}
+	var software []string
+	for _, s := range d.Software {
+		software = append(software, s.Name)
+	}
+	return attempt.Grant{Variables: now.Variables(software...), MaxOutput: int64(rule.MaxOutput)}, nil
 }
 
-// accepts lists the digests that the policy names, "*" for any, so that no other work is leased here.
-func (p *policyFile) accepts() []string { return p.current().Digests() }
+// accepts lists the digests that the policy names, so that no other work is leased here. A rule that goes by
+// versions stands for digests that are not known here: then it is "*", any, and the rule decides later.
+func (p *policyFile) accepts() []string {
+	digests := []string{}
+	for _, r := range p.current().Allow {
+		if len(r.Digests) == 0 {
+			return []string{"*"}
+		}
+		digests = append(digests, r.Digests...)
+	}
+	slices.Sort(digests)
+	return slices.Compact(digests)
+}

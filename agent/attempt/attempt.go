@@ -59,19 +59,26 @@ type Runtime struct {
 	Bundles *Bundles
 	Logger  *slog.Logger
 
-	// Allows asks the site's policy as it is now. The error says which clause refused.
-	Allows func(d *definition.Definition, lease *siteapi.Lease) error
+	// Allow asks the site's policy as it is now. The error says which clause refused.
+	Allow func(d *definition.Definition, lease *siteapi.Lease) (Grant, error)
 	// Look asks for a fresh list of the batch system's jobs, after a submit or a cancel.
 	Look func()
 	// Freed tells that the attempt needs no slot any more.
 	Freed func()
 }
 
+// Grant is how the site's policy lets an attempt run.
+type Grant struct {
+	Variables map[string]string // environment that the site gives to the code: PATH and more
+	MaxOutput int64             // bytes of all outputs; 0: no limit of the site
+}
+
 // record is what an attempt adds to its journal entry.
 type record struct {
 	Facts   siteapi.Facts   `json:"facts"`
-	Argv    []string        `json:"argv,omitempty"` // without the site's own wrapping; never holds secrets
-	End     *batch.Account  `json:"end,omitempty"`  // what the batch system said of the end
+	Argv    []string        `json:"argv,omitempty"`   // without the site's own wrapping; never holds secrets
+	MaxOut  int64           `json:"maxOut,omitempty"` // bytes of all outputs that the site allows; 0: no limit
+	End     *batch.Account  `json:"end,omitempty"`    // what the batch system said of the end
 	Failure *Failure        `json:"failure,omitempty"`
 	Gone    bool            `json:"gone,omitempty"`  // nobody waits for the end of this attempt
 	Final   json.RawMessage `json:"final,omitempty"` // the last message, as it is sent each time

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,9 +21,6 @@ import (
 	"consort/shared/siteapi"
 )
 
-// defaultPath is PATH where the site's policy says nothing.
-const defaultPath = "/usr/local/bin:/usr/bin:/bin"
-
 // prepare fetches what the attempt needs and lays it out, up to the wrapper. All of it is private to the
 // attempt and can be done again.
 func (a *Attempt) prepare(ctx context.Context) error {
@@ -30,7 +29,8 @@ func (a *Attempt) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := a.rt.Allows(bundle.Definition, &a.lease); err != nil {
+	grant, err := a.rt.Allow(bundle.Definition, &a.lease)
+	if err != nil {
 		return failf(string(definition.ClassSiteConfig), "site %s: %v", a.rt.Site, err)
 	}
 	if err := a.dir.make(); err != nil {
@@ -43,13 +43,13 @@ func (a *Attempt) prepare(ctx context.Context) error {
 	if given.Inputs, err = a.place(ctx, bundle); err != nil {
 		return err
 	}
-	argv, err := a.write(bundle, given)
+	argv, err := a.write(bundle, given, grant.Variables)
 	if err != nil {
 		return err
 	}
 	in := a.received(begun)
 	return a.save(journal.Submitting, a.rt.Journal.Put, func(r *record) {
-		r.Argv = argv
+		r.Argv, r.MaxOut = argv, grant.MaxOutput
 		r.Facts.Staged = time.Now().UTC()
 		r.Facts.Transfers = in
 	})
@@ -156,7 +156,7 @@ func harmless(name string) string {
 }
 
 // write renders configuration, parameters and the wrapper, and returns the arguments of the code.
-func (a *Attempt) write(bundle *definition.Bundle, given definition.ArgvContext) ([]string, error) {
+func (a *Attempt) write(bundle *definition.Bundle, given definition.ArgvContext, site map[string]string) ([]string, error) {
 	d := bundle.Definition
 	argv, err := d.Argv(given)
 	if err != nil {
@@ -181,7 +181,7 @@ func (a *Attempt) write(bundle *definition.Bundle, given definition.ArgvContext)
 			return nil, transient(err)
 		}
 	}
-	env, err := a.environment(d, given, secrets != nil)
+	env, err := a.environment(d, given, site, secrets != nil)
 	if err != nil {
 		return nil, err
 	}
@@ -223,28 +223,40 @@ func (a *Attempt) writeWrapper(d *definition.Definition, given definition.ArgvCo
 	return nil
 }
 
-// environment is everything the code finds in its environment. No text of a user is in it.
-func (a *Attempt) environment(d *definition.Definition, given definition.ArgvContext, secrets bool) ([]string, error) {
+// environment is everything the code finds in its environment: what the site gives, over it what the definition
+// sets, over both what the agent sets. No text of a user is in it.
+func (a *Attempt) environment(d *definition.Definition, given definition.ArgvContext, site map[string]string, secrets bool) ([]string, error) {
 	own, err := d.Environment(given)
 	if err != nil {
 		return nil, failf(string(definition.ClassDefinition), "%v", err)
 	}
-	env := append(own,
-		"PATH="+defaultPath,
-		"HOME="+a.dir.home(),
-		"TMPDIR="+a.dir.tmp(),
-		"LC_ALL=C.UTF-8",
-		"TZ=UTC",
-		"SOURCE_DATE_EPOCH="+strconv.FormatInt(a.lease.Created.Unix(), 10),
-		"CONSORT_PARAMS="+a.dir.file(paramsFile),
-		"CONSORT_ERROR_FILE="+a.dir.file(errorFile),
-		"CONSORT_CORES="+strconv.Itoa(max(1, a.lease.Resources.Cores)),
-		"CONSORT_MEMORY_MB="+strconv.FormatInt(a.lease.Resources.MemoryBytes>>20, 10),
-	)
-	if secrets {
-		env = append(env, "CONSORT_SECRETS="+a.dir.file(secretsFile))
+	env := maps.Clone(site)
+	if env == nil {
+		env = map[string]string{}
 	}
-	return env, nil
+	for _, v := range own {
+		name, value, _ := strings.Cut(v, "=")
+		env[name] = value
+	}
+	maps.Copy(env, map[string]string{
+		"HOME":               a.dir.home(),
+		"TMPDIR":             a.dir.tmp(),
+		"LC_ALL":             "C.UTF-8",
+		"TZ":                 "UTC",
+		"SOURCE_DATE_EPOCH":  strconv.FormatInt(a.lease.Created.Unix(), 10),
+		"CONSORT_PARAMS":     a.dir.file(paramsFile),
+		"CONSORT_ERROR_FILE": a.dir.file(errorFile),
+		"CONSORT_CORES":      strconv.Itoa(max(1, a.lease.Resources.Cores)),
+		"CONSORT_MEMORY_MB":  strconv.FormatInt(a.lease.Resources.MemoryBytes>>20, 10),
+	})
+	if secrets {
+		env["CONSORT_SECRETS"] = a.dir.file(secretsFile)
+	}
+	list := make([]string, 0, len(env))
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		list = append(list, name+"="+env[name])
+	}
+	return list, nil
 }
 
 // received sums up what was fetched, for provenance.

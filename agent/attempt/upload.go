@@ -60,11 +60,22 @@ func (a *Attempt) outputs(d *definition.Definition) ([]output, error) {
 	if most := a.lease.MaxFiles; most > 0 && len(all) > most {
 		return nil, failf(string(definition.ClassQuota), "the job left %d files, allowed are %d", len(all), most)
 	}
-	if most := a.lease.MaxBytes; most > 0 && bytes > most {
+	if most := a.mostBytes(); most > 0 && bytes > most {
 		return nil, failf(string(definition.ClassQuota), "the job's outputs have %d bytes, allowed are %d", bytes, most)
 	}
 	a.found = all
 	return all, nil
+}
+
+// mostBytes is how many bytes of outputs the job and the site allow; 0: any number.
+func (a *Attempt) mostBytes() int64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	most := a.lease.MaxBytes
+	if site := a.rec.MaxOut; site > 0 && (most <= 0 || site < most) {
+		most = site
+	}
+	return most
 }
 
 // upload sends outputs and logs, has the outputs sealed, and keeps the manifest.
