@@ -131,8 +131,8 @@ type request struct {
 	header  http.Header
 	body    func() io.Reader // a fresh reader each time
 	length  int64            // of the body; 0: none
-	repeat  bool // sending it twice does no more than sending it once
-	tries   int  // how often it was sent
+	repeat  bool             // sending it twice does no more than sending it once
+	tries   int              // how often it was sent
 	consume func(*http.Response) error
 }
 

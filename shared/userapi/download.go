@@ -266,8 +266,8 @@ func safeElement(e string) string {
 	if e == "" || e == "." {
 		return ""
 	}
-	if e[0] == '.' || e[0] == '-' {
-		e = "_" + e[1:]
+	if plain := strings.TrimLeft(e, ".-"); plain != e {
+		e = "_" + plain
 	}
 	for len(e) > maxName {
 		_, n := utf8.DecodeLastRuneInString(e)
