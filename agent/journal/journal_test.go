@@ -3,6 +3,7 @@ package journal
 import (
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -34,6 +35,10 @@ func TestMain(m *testing.M) {
 		_, _ = os.Stdin.Read(make([]byte, 1))
 		_ = j.Close()
 		os.Exit(0)
+	}
+	flag.Parse()
+	if flag.Lookup("test.fuzz").Value.String() != "" { // the fuzzer has goroutines of its own
+		os.Exit(m.Run())
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -259,6 +264,9 @@ func TestConcurrentPuts(t *testing.T) {
 // TestModel drives a journal and a map with the same random steps, with power cuts that lose any part of
 // what was not synced: the journal must come back as the map was at some moment since the last Put.
 func TestModel(t *testing.T) {
+	if checks := flag.Lookup("rapid.checks"); checks.Value.String() == checks.DefValue {
+		_ = flag.Set("rapid.checks", "25") // each syncs the disk dozens of times; the flag still asks for more
+	}
 	root := t.TempDir()
 	runs := 0
 	rapid.Check(t, func(t *rapid.T) {

@@ -296,8 +296,13 @@ func (s *Scheduler) Account(ctx context.Context, ids ...string) (map[string]batc
 	return accounts, nil
 }
 
-// fits tells whether the job's cores and memory are free. It is called with mu held.
+// fits tells whether the job's cores and memory are free. On an idle machine every job fits: one that was
+// taken before the machine's share was made smaller must not block the queue for ever. It is called with
+// mu held.
 func (s *Scheduler) fits(j *job) bool {
+	if s.cores == s.cfg.Cores && s.memory == s.cfg.MemoryBytes {
+		return true
+	}
 	return j.Spec.Cores <= s.cores && (s.cfg.MemoryBytes == 0 || j.Spec.MemoryBytes <= s.memory)
 }
 

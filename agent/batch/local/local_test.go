@@ -150,6 +150,22 @@ func TestMemoryIsReserved(t *testing.T) {
 	f.finishOnce(t, second)
 }
 
+// TestSmallerMachine restarts with fewer cores than a job in the queue was taken for.
+func TestSmallerMachine(t *testing.T) {
+	f := newFixture(t)
+	first := submit(t, f, cores(4), once)
+	second := submit(t, f, cores(4), "exit 0")
+	third := submit(t, f, nil, "exit 0")
+	f.cfg.Cores, f.cfg.MemoryBytes = 2, 0
+	f.Restart(t)
+	f.finishOnce(t, first)
+	for _, spec := range []batch.Spec{second, third} {
+		if a := f.ended(t, spec.Name); !a.Succeeded() {
+			t.Errorf("%+v", a)
+		}
+	}
+}
+
 func TestTooBig(t *testing.T) {
 	f := newFixture(t)
 	for _, change := range []func(*batch.Spec){cores(5), func(s *batch.Spec) { s.MemoryBytes = 2 << 30 }} {

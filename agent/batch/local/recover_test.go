@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -27,6 +28,10 @@ const agentHelper = "CONSORT_TEST_AGENT"
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(agentHelper); dir != "" {
 		runAgent(dir)
+	}
+	flag.Parse()
+	if flag.Lookup("test.fuzz").Value.String() != "" { // the fuzzer has goroutines of its own
+		os.Exit(m.Run())
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -44,8 +44,12 @@ func (s *Scheduler) watch(j *job, p *process) {
 	case <-j.cancelled:
 		ok = s.terminate(j, p, gone)
 	case <-limit:
-		s.timedOut(j)
-		ok = s.terminate(j, p, gone)
+		select {
+		case <-gone: // in the same moment, by itself
+		default:
+			s.timedOut(j)
+			ok = s.terminate(j, p, gone)
+		}
 	}
 	if ok {
 		s.finish(j, p)
