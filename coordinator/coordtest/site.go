@@ -157,29 +157,31 @@ type Output struct {
 	Data                      []byte
 }
 
-// Commit pushes the outputs by SFTP, seals and commits them.
+// Commit pushes the outputs, at most siteapi.MaxSealFiles, by SFTP, seals and commits them.
 func (a *Attempt) Commit(facts siteapi.Facts, outputs ...Output) siteapi.Answer {
 	a.Site.t.Helper()
 	a.push(outputs)
+	var files []siteapi.File
 	var parts [][]siteapi.ManifestFile
-	for start := 0; start < len(outputs); start += siteapi.MaxManifestPart {
-		var files []siteapi.File
-		part := siteapi.ManifestPart{Part: len(parts)}
-		for _, o := range outputs[start:min(start+siteapi.MaxManifestPart, len(outputs))] {
-			sum := sha256.Sum256(o.Data)
-			digest := hex.EncodeToString(sum[:])
-			files = append(files, siteapi.File{Path: o.Path, SHA256: digest, Size: int64(len(o.Data))})
-			part.Files = append(part.Files, siteapi.ManifestFile{
-				Output: o.Output, Path: o.Path, SHA256: digest, Size: int64(len(o.Data)), ContentType: o.ContentType,
-			})
+	for i, o := range outputs {
+		sum := sha256.Sum256(o.Data)
+		digest := hex.EncodeToString(sum[:])
+		files = append(files, siteapi.File{Path: o.Path, SHA256: digest, Size: int64(len(o.Data))})
+		if i%siteapi.MaxManifestPart == 0 {
+			parts = append(parts, nil)
 		}
-		var sealed siteapi.SealResponse
-		a.Site.call(a.Path()+"/seal", siteapi.SealRequest{Files: files}, &sealed)
-		if len(sealed.Bad) > 0 {
-			a.Site.t.Fatalf("seal: %v", sealed.Bad)
-		}
-		a.Site.call(a.Path()+"/manifest", part, nil)
-		parts = append(parts, part.Files)
+		last := len(parts) - 1
+		parts[last] = append(parts[last], siteapi.ManifestFile{
+			Output: o.Output, Path: o.Path, SHA256: digest, Size: int64(len(o.Data)), ContentType: o.ContentType,
+		})
+	}
+	var sealed siteapi.SealResponse
+	a.Site.call(a.Path()+"/seal", siteapi.SealRequest{Files: files}, &sealed)
+	if len(sealed.Bad) > 0 {
+		a.Site.t.Fatalf("seal: %v", sealed.Bad)
+	}
+	for i, part := range parts {
+		a.Site.call(a.Path()+"/manifest", siteapi.ManifestPart{Part: i, Files: part}, nil)
 	}
 	var answer siteapi.Answer
 	a.Site.call(a.Path()+"/commit", siteapi.CommitRequest{Parts: len(parts), Hash: siteapi.ManifestHash(parts), Facts: facts}, &answer)

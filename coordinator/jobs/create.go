@@ -201,6 +201,9 @@ func (s *Service) resolve(ctx context.Context, p auth.Principal, d *definition.D
 	return out, nil
 }
 
+// earliestDestruction keeps out times that the state, which counts from 1970, cannot hold.
+var earliestDestruction = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
 func checkSizes(r Request) error {
 	if len(r.Parameters) > MaxParameters {
 		return fmt.Errorf("%w: %d parameters; at most %d are allowed", ErrTooLarge, len(r.Parameters), MaxParameters)
@@ -219,6 +222,9 @@ func checkSizes(r Request) error {
 	}
 	if r.RunID != nil && (utf8.RuneCountInString(*r.RunID) > MaxRunID || !utf8.ValidString(*r.RunID)) {
 		return fmt.Errorf("%w: RUNID must be text of at most %d characters", ErrInvalid, MaxRunID)
+	}
+	if r.Destroy != nil && r.Destroy.Before(earliestDestruction) {
+		return fmt.Errorf("%w: DESTRUCTION %s is long past", ErrInvalid, r.Destroy.Format(time.DateOnly))
 	}
 	if r.Execution != nil && (*r.Execution < 0 || *r.Execution > 1<<31-1) {
 		return fmt.Errorf("%w: EXECUTIONDURATION must be 0 to 2147483647 seconds", ErrInvalid)

@@ -52,9 +52,11 @@ func ParseWait(s string) (seconds int, err error) {
 
 // parseCount reads an integer >= 0, saturating at the greatest int32.
 func parseCount(s string) (int, bool) {
-	n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 32)
+	s = strings.TrimSpace(s)
+	n, err := strconv.ParseInt(s, 10, 32)
 	if errors.Is(err, strconv.ErrRange) && n > 0 {
-		return math.MaxInt32, true
+		// The range is left before the rest of the text is looked at.
+		return math.MaxInt32, strings.Trim(s, "+0123456789") == ""
 	}
 	return int(n), err == nil && n >= 0
 }

@@ -3,6 +3,7 @@
 package fault
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"consort/coordinator/replica"
 	"consort/coordinator/scheduler"
 	"consort/coordinator/sites"
+	"consort/coordinator/state"
 	"consort/shared/siteapi"
 	"consort/shared/uws"
 )
@@ -74,7 +76,10 @@ var rules = []rule{
 	{jobs.ErrIncomplete, http.StatusConflict, "incomplete"},
 	{jobs.ErrTooLarge, http.StatusRequestEntityTooLarge, "too-large"},
 	{content.ErrTooLarge, http.StatusRequestEntityTooLarge, "too-large"},
+	{content.ErrSealed, http.StatusConflict, "conflict"},
+	{content.ErrManifest, http.StatusBadRequest, "invalid"},
 	{jobs.ErrInvalid, http.StatusBadRequest, "invalid"},
+	{state.ErrCursor, http.StatusBadRequest, "invalid"},
 	{uws.ErrInvalid, http.StatusBadRequest, "invalid"},
 	{jobs.ErrNotFound, http.StatusNotFound, "not-found"},
 	{definitions.ErrNotFound, http.StatusNotFound, "not-found"},
@@ -88,6 +93,9 @@ var rules = []rule{
 	{replica.ErrNotLeader, http.StatusServiceUnavailable, siteapi.CodeBusy},
 	{replica.ErrStopped, http.StatusServiceUnavailable, siteapi.CodeBusy},
 	{replica.ErrUnknown, http.StatusServiceUnavailable, siteapi.CodeUnknown},
+	{state.ErrClosed, http.StatusServiceUnavailable, siteapi.CodeBusy},
+	{context.Canceled, http.StatusServiceUnavailable, siteapi.CodeBusy}, // the server stops
+	{context.DeadlineExceeded, http.StatusServiceUnavailable, siteapi.CodeUnknown},
 }
 
 // Of classifies err.

@@ -1,0 +1,5 @@
+//go:build !race
+
+package uws_test
+
+const raceEnabled = false
