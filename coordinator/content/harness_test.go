@@ -38,6 +38,7 @@ type world struct {
 	server  *content.Server
 	addr    string
 	stop    func()
+	floors  content.Floors
 
 	mu     sync.Mutex
 	keys   map[string]string // site by marshalled public key
@@ -58,7 +59,7 @@ func (w *world) start() {
 	if testing.Verbose() {
 		log = slog.New(slog.NewTextHandler(w.t.Output(), nil))
 	}
-	store, err := content.Open(content.Config{Dir: w.dir, Logger: log})
+	store, err := content.Open(content.Config{Dir: w.dir, Floors: w.floors, Logger: log})
 	check(w.t, err)
 	w.store, w.uploads = store, content.NewUploads(store, w, log)
 	w.server, err = content.NewServer(content.ServerConfig{

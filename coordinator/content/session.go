@@ -69,7 +69,7 @@ func (s *session) serve(nch ssh.NewChannel) {
 		}
 	})
 	<-start
-	srv := sftp.NewRequestServer(ch, sftp.Handlers{FileGet: s, FilePut: s, FileCmd: s, FileList: s}, sftp.WithRSAllocator())
+	srv := sftp.NewRequestServer(newGuard(ch), sftp.Handlers{FileGet: s, FilePut: s, FileCmd: s, FileList: s}, sftp.WithRSAllocator())
 	err = srv.Serve()
 	if err != nil && !errors.Is(err, io.EOF) {
 		s.log.DebugContext(s.ctx, "SFTP session ended", "err", err)
@@ -107,9 +107,8 @@ func (s *session) Fileread(*sftp.Request) (io.ReaderAt, error) {
 
 // Filewrite opens a file for writing. Whatever the flags, what was verified of it is kept unless it is truncated.
 func (s *session) Filewrite(r *sftp.Request) (io.WriterAt, error) {
-	if s.handles.Add(1) > int32(s.server.cfg.MaxHandles) {
-		s.handles.Add(-1)
-		return nil, s.refused(r, fmt.Errorf("%d files are open: %w", s.server.cfg.MaxHandles, ErrLimit))
+	if err := s.takeHandle(); err != nil {
+		return nil, s.refused(r, err)
 	}
 	h, err := s.openFile(r)
 	if err != nil {
@@ -117,6 +116,15 @@ func (s *session) Filewrite(r *sftp.Request) (io.WriterAt, error) {
 		return nil, s.refused(r, err)
 	}
 	return h, nil
+}
+
+// takeHandle counts one more open file or directory. Who closes it counts down.
+func (s *session) takeHandle() error {
+	if s.handles.Add(1) > int32(s.server.cfg.MaxHandles) {
+		s.handles.Add(-1)
+		return fmt.Errorf("%d files are open: %w", s.server.cfg.MaxHandles, ErrLimit)
+	}
+	return nil
 }
 
 func (s *session) openFile(r *sftp.Request) (*handle, error) {
@@ -196,7 +204,7 @@ func (s *session) Filelist(r *sftp.Request) (sftp.ListerAt, error) {
 		return nil, s.refused(r, err)
 	}
 	if r.Method == "List" {
-		l, err := newLister(a, t.rel)
+		l, err := s.newLister(a, t.rel)
 		return l, s.refused(r, err)
 	}
 	info, err := a.stat(t.rel)
@@ -311,12 +319,13 @@ func (aboveAttempts) Sys() any           { return nil }
 
 // lister lists a directory piece by piece, so that a huge one costs no memory.
 type lister struct {
+	s    *session
 	root *os.Root
 	rel  string
 	dir  *os.File
 }
 
-func newLister(a *attempt, rel string) (sftp.ListerAt, error) {
+func (s *session) newLister(a *attempt, rel string) (sftp.ListerAt, error) {
 	if rel == "" {
 		rel = "."
 	}
@@ -324,11 +333,15 @@ func newLister(a *attempt, rel string) (sftp.ListerAt, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := root.Open(rel)
-	if err != nil {
+	if err := s.takeHandle(); err != nil {
 		return nil, err
 	}
-	return &lister{root: root, rel: rel, dir: dir}, nil
+	dir, err := root.Open(rel)
+	if err != nil {
+		s.handles.Add(-1)
+		return nil, err
+	}
+	return &lister{s: s, root: root, rel: rel, dir: dir}, nil
 }
 
 func (l *lister) ListAt(dst []os.FileInfo, _ int64) (int, error) {
@@ -349,4 +362,7 @@ func (l *lister) ListAt(dst []os.FileInfo, _ int64) (int, error) {
 	return n, err
 }
 
-func (l *lister) Close() error { return l.dir.Close() }
+func (l *lister) Close() error {
+	l.s.handles.Add(-1)
+	return l.dir.Close()
+}

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -396,6 +397,48 @@ func TestServerLimits(t *testing.T) {
 	if err := s.Mkdir(at + "x"); err == nil {
 		t.Error("served after the site was disconnected")
 	}
+}
+
+// TestUploadsStopAtTheFloors: below the soft floor no file is opened, below the hard one none is written.
+func TestUploadsStopAtTheFloors(t *testing.T) {
+	const gib = 1 << 30
+	w := newWorld(t)
+	var free atomic.Int64
+	free.Store(50 * gib)
+	w.floors.Statfs = func(string) (int64, int64, error) { return free.Load(), 100 * gib, nil }
+	w.restart()
+	job := w.lease("here", 1)
+	s := w.sftp("here", w.site("here"))
+	f, err := s.Create(fmt.Sprintf("/%s/1/f", job))
+	check(t, err)
+	defer f.Close()
+	refused := func(try func() error) {
+		t.Helper()
+		for end := time.Now().Add(5 * time.Second); ; { // the free space is asked for now and then only
+			err := try()
+			if err != nil {
+				if !strings.Contains(err.Error(), content.ErrDiskLow.Error()) {
+					t.Errorf("refused with %v", err)
+				}
+				return
+			}
+			if time.Now().After(end) {
+				t.Fatal("never refused")
+			}
+		}
+	}
+	free.Store(4 * gib)
+	refused(func() error {
+		g, err := s.Create(fmt.Sprintf("/%s/1/g", job))
+		if err == nil {
+			g.Close()
+		}
+		return err
+	})
+	_, err = f.Write([]byte("what is under way goes on"))
+	check(t, err)
+	free.Store(gib / 2)
+	refused(func() error { _, err := f.Write([]byte("x")); return err })
 }
 
 // TestSealAfterCrash makes the states a crash can leave and repeats the seal.
