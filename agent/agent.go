@@ -55,8 +55,7 @@ type Agent struct {
 
 	mu       sync.Mutex
 	attempts map[siteapi.AttemptRef]*attempt.Attempt
-	poll     context.CancelFunc // ends the poll that is held
-	offered  siteapi.Capacity   // what that poll offers
+	held     *held // the poll that is held, if any
 }
 
 // Run runs an agent until ctx ends, and returns nil then; jobs that run go on without it. It returns an

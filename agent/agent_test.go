@@ -212,19 +212,37 @@ func TestCancel(t *testing.T) {
 	w.c.WaitForgotten(ref)
 }
 
-func TestCancelBeforeCommit(t *testing.T) {
+// TestCancelLate: the user ends the job in the moment that its results are on their way.
+func TestCancelLate(t *testing.T) {
+	for _, at := range []string{"/logs/stdout", "/seal", "/manifest", "/commit"} {
+		t.Run(strings.Trim(at, "/"), func(t *testing.T) {
+			w := newWorld(t)
+			lease, _ := w.c.Marking(agenttest.Hello)
+			ref := w.c.Queue(lease)
+			w.c.SetFault(func(r *http.Request) agenttest.Fault {
+				if strings.HasSuffix(r.URL.Path, at) {
+					w.c.Change(ref, func(j *agenttest.Job) { j.Phase = "ABORTED" })
+				}
+				return agenttest.None
+			})
+			w.start()
+			if j := w.c.WaitPhase(ref, "ABORTED"); j.Fragment.Outcome != "cancelled" || len(j.Logs) != 2 {
+				t.Errorf("got %+v", j.Fragment)
+			}
+			w.c.WaitForgotten(ref)
+		})
+	}
+}
+
+// TestCancelBeforeLease: the user ends the job before its lease arrives anywhere.
+func TestCancelBeforeLease(t *testing.T) {
 	w := newWorld(t)
-	lease, _ := w.c.Marking(agenttest.Hello)
+	lease, started := w.c.Marking(agenttest.Hello)
 	ref := w.c.Queue(lease)
-	w.c.SetFault(func(r *http.Request) agenttest.Fault {
-		if strings.HasSuffix(r.URL.Path, "/commit") {
-			w.c.Change(ref, func(j *agenttest.Job) { j.Phase = "ABORTED" })
-		}
-		return agenttest.None
-	})
+	w.c.Change(ref, func(j *agenttest.Job) { j.Phase, j.Known = "ABORTED", true })
 	w.start()
-	if j := w.c.WaitPhase(ref, "ABORTED"); j.Fragment.Outcome != "cancelled" || len(j.Logs) != 2 {
-		t.Errorf("got %+v", j.Fragment)
+	if j := w.c.WaitPhase(ref, "ABORTED"); j.Fragment.Outcome != "cancelled" || started() != 0 {
+		t.Errorf("got %+v, started %d times", j.Fragment, started())
 	}
 	w.c.WaitForgotten(ref)
 }

@@ -15,10 +15,12 @@ import (
 )
 
 const (
-	// breath is the least time between two polls of which the second has nothing new to say.
+	// breath is the least time after an answer that said nothing new, at most a second of them.
 	breath = 100 * time.Millisecond
 	// together is how long an offer waits for other slots that become free in the same moment.
 	together = 5 * time.Millisecond
+	// patience is how long a poll that offers something is kept though there is somewhat more to offer.
+	patience = time.Second
 	// waiting bounds how many attempts for each slot may have ended here and not yet at the coordinators,
 	// so that a site whose uplink is down stops to fill its disk.
 	waiting = 4
@@ -27,6 +29,7 @@ const (
 // pollAll keeps one poll outstanding at a time until ctx ends.
 func (a *Agent) pollAll(ctx context.Context) error {
 	pause := retry.Backoff{Max: 30 * time.Second}
+	idle := retry.Backoff{First: 2 * breath, Max: time.Second}
 	for ctx.Err() == nil {
 		answer, err := a.pollOnce(ctx)
 		switch {
@@ -47,8 +50,10 @@ func (a *Agent) pollAll(ctx context.Context) error {
 			continue
 		}
 		wait := time.Duration(answer.NextMS) * time.Millisecond
-		if !a.apply(ctx, answer) {
-			wait = max(wait, breath)
+		if a.apply(ctx, answer) {
+			idle.Reset()
+		} else {
+			wait = max(wait, idle.Next())
 		}
 		_ = retry.Sleep(ctx, min(wait, siteapi.MaxPollWait))
 	}
@@ -60,30 +65,53 @@ func (a *Agent) pollOnce(ctx context.Context) (*siteapi.PollResponse, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	request := a.request()
-	a.mu.Lock()
-	a.poll, a.offered = cancel, request.Free
-	a.mu.Unlock()
+	renew := time.AfterFunc(siteapi.MaxPollWait, cancel)
+	renew.Stop()
+	defer renew.Stop()
+	a.setHeld(&held{offered: request.Free, renew: renew})
+	defer a.setHeld(nil)
 	a.freed() // what became free meanwhile
 	answer, err := a.client.Poll(ctx, request)
-	a.mu.Lock()
-	a.poll = nil
-	a.mu.Unlock()
 	if err != nil && ctx.Err() != nil {
 		return nil, nil
 	}
 	return answer, err
 }
 
-// freed ends the poll that is held when there is more to offer than it says.
+// held is a poll that the coordinators hold.
+type held struct {
+	offered siteapi.Capacity
+	renew   *time.Timer // ends it
+	soon    bool        // renew was set
+}
+
+func (a *Agent) setHeld(h *held) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.held = h
+}
+
+// freed sees to it that the coordinators hear of what became free: at once when the poll that is held offers no
+// or little room, else soon. A poll given up is not free of cost at the other end.
 func (a *Agent) freed() {
 	free := a.free()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.poll != nil && (free.Slots > a.offered.Slots || free.Slots > 0 && (free.Cores > a.offered.Cores || free.MemoryBytes > a.offered.MemoryBytes)) {
-		a.poll()
-		a.poll = nil
+	if a.held == nil || free.Slots == 0 {
+		return
+	}
+	was := a.held.offered
+	switch {
+	case much(free.Slots, was.Slots), much(free.Cores, was.Cores), much(free.MemoryBytes, was.MemoryBytes):
+		a.held.renew.Reset(0)
+	case !a.held.soon && (free.Slots > was.Slots || free.Cores > was.Cores || free.MemoryBytes > was.MemoryBytes):
+		a.held.soon = true
+		a.held.renew.Reset(patience)
 	}
 }
+
+// much tells whether there is at least twice as much now.
+func much[T int | int64](now, was T) bool { return now > was && now/2 >= was }
 
 func (a *Agent) request() *siteapi.PollRequest {
 	r := &siteapi.PollRequest{
@@ -133,10 +161,7 @@ func (a *Agent) apply(ctx context.Context, answer *siteapi.PollResponse) (news b
 		a.logger.Info("message from the coordinators", "text", answer.Message)
 	}
 	for _, ref := range answer.Cancel {
-		if at := a.get(ref); at != nil {
-			news = news || !at.Info().Cancelling
-			at.Cancel()
-		}
+		news = a.cancel(ctx, ref) || news
 	}
 	for _, ref := range answer.Forget {
 		if at := a.get(ref); at != nil {
@@ -153,6 +178,25 @@ func (a *Agent) apply(ctx context.Context, answer *siteapi.PollResponse) (news b
 		news = a.lease(ctx, lease) || news
 	}
 	return news
+}
+
+// cancel ends an attempt, also one whose lease never came.
+func (a *Agent) cancel(ctx context.Context, ref siteapi.AttemptRef) bool {
+	if at := a.get(ref); at != nil {
+		news := !at.Info().Cancelling
+		at.Cancel()
+		return news
+	}
+	if !ids.ValidJob(ref.Job) || ref.Epoch == 0 {
+		return false
+	}
+	at, err := attempt.AcceptCancelled(a.rt, ref)
+	if err != nil {
+		a.logger.Error("an attempt cannot be cancelled", "job", ref.Job, "epoch", ref.Epoch, "error", err)
+		return false
+	}
+	a.start(ctx, at)
+	return true
 }
 
 // lease accepts an attempt that is not known yet.

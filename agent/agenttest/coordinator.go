@@ -407,7 +407,11 @@ func (c *Coordinator) difference(req *siteapi.PollRequest) (resp *siteapi.PollRe
 	free := req.Free.Slots
 	for _, ref := range slices.SortedFunc(maps.Keys(c.jobs), func(a, b siteapi.AttemptRef) int { return cmp.Compare(a.Job, b.Job) }) {
 		j := c.jobs[ref]
-		if _, known := has[ref]; known || j.Over || j.Stale || !j.Known && (free == 0 || j.Phase != "QUEUED") {
+		_, known := has[ref]
+		if !known && !j.Over && !j.Stale && j.Phase == "ABORTED" {
+			resp.Cancel = append(resp.Cancel, ref)
+		}
+		if known || j.Over || j.Stale || j.Phase == "ABORTED" || !j.Known && free == 0 {
 			continue
 		}
 		if !j.Known {
@@ -499,6 +503,10 @@ func (c *Coordinator) offsets(w http.ResponseWriter, r *http.Request, ref siteap
 func (c *Coordinator) seal(w http.ResponseWriter, r *http.Request, ref siteapi.AttemptRef) {
 	var req siteapi.SealRequest
 	if !decode(w, r, &req) {
+		return
+	}
+	if c.Job(ref).Phase == "ABORTED" { // as the real one: an upload has no lease any more
+		refuse(w, http.StatusConflict, siteapi.CodeStale, "the attempt takes no uploads")
 		return
 	}
 	var resp siteapi.SealResponse

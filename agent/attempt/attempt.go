@@ -148,6 +148,17 @@ func Accept(rt *Runtime, lease siteapi.Lease) (*Attempt, error) {
 	return a, nil
 }
 
+// AcceptCancelled returns an attempt that the user ended before its lease came here: there is nothing to stop,
+// but the coordinators wait to hear that.
+func AcceptCancelled(rt *Runtime, ref siteapi.AttemptRef) (*Attempt, error) {
+	a, err := Accept(rt, siteapi.Lease{Job: ref.Job, Epoch: ref.Epoch})
+	if err != nil {
+		return nil, err
+	}
+	a.order = orderCancel
+	return a, nil
+}
+
 // Recover returns the attempt of an entry that an earlier process of the agent left.
 func Recover(rt *Runtime, entry journal.Entry) (*Attempt, error) {
 	a := &Attempt{rt: rt, entry: entry, wake: make(chan struct{}, 1), watched: make(chan struct{}, 1), adopted: true}
@@ -328,11 +339,13 @@ func (a *Attempt) divert(ctx context.Context, stage journal.Stage, err error) er
 	switch {
 	case err == nil, stage == journal.Closed, stage == journal.Committed:
 		return err
-	case a.ordered() == orderForget || client.IsStale(err):
+	case a.ordered() == orderForget, stage == journal.Cancelling && client.IsStale(err):
 		return a.save(journal.Cancelling, a.rt.Journal.Put, func(r *record) { r.Gone, r.Final = true, nil })
 	case stage == journal.Cancelling:
 		return err
-	case a.ordered() == orderCancel:
+	case a.ordered() == orderCancel, client.IsStale(err):
+		// Stale may only mean that the user ended the job, and then the close is still waited for; when it does
+		// not, the close is stale too.
 		return a.save(journal.Cancelling, a.rt.Journal.Put, func(r *record) { r.Final = nil })
 	case stage == journal.Failed:
 		return err
