@@ -161,14 +161,14 @@ func sameResult(a, b *command.Input) bool {
 	return a.Source == b.Source && a.FromJob == b.FromJob && a.FromResult == b.FromResult
 }
 
-// checkSources tells which inputs come from jobs whose files are gone.
+// checkSources tells which inputs come from jobs that have no results, or whose files are gone.
 func (t *tx) checkSources(inputs []*command.Input) *command.Result {
 	for _, in := range inputs {
 		if in.Source != command.Input_JOB {
 			continue
 		}
-		if j := t.job(in.FromJob); j == nil || j.Deleted || archived(j) {
-			return refuse(command.Result_NOT_FOUND, "input %.64q: the files of job %s are not there any more", in.Name, in.FromJob)
+		if j := t.job(in.FromJob); j == nil || j.Deleted || archived(j) || j.CommitEpoch == 0 {
+			return refuse(command.Result_NOT_FOUND, "input %.64q: job %s has no results, or not any more", in.Name, in.FromJob)
 		}
 	}
 	return nil

@@ -94,9 +94,10 @@ func TestFailAttempt(t *testing.T) {
 		{"lost, stop", &command.Retry{Lost: "stop"}, "lost", false, "ERROR"},
 		{"lost, requeue", &command.Retry{Lost: "requeue"}, "lost", false, "QUEUED"},
 	}
+	w := newWorld(t).furnish()
 	for i, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			w := newWorld(t).furnish()
+			w.t = t
 			c := createJob(i)
 			c.Retry = test.retry
 			w.ok(c)

@@ -25,6 +25,9 @@ func TestLifeOfAJob(t *testing.T) {
 	if got := w.s.Queued(0, 10); len(got) != 1 || got[0].ID != jobID(1) {
 		t.Errorf("queued: %v", got)
 	}
+	if a := w.s.Active(jobID(1)); a == nil || a.Phase != "QUEUED" || a.Owner != "alice" || w.s.Active(jobID(2)) != nil {
+		t.Errorf("active: %+v", a)
+	}
 	epoch := w.lease(1)
 	if got := w.s.Queued(0, 10); len(got) != 0 {
 		t.Errorf("a leased job still waits for a site: %v", got[0])
@@ -218,6 +221,52 @@ func TestUpdate(t *testing.T) {
 	w.do(command.Result_NOT_FOUND, &command.UpdateJob{Id: ""})
 }
 
+func TestUpdateInputOfJob(t *testing.T) {
+	w := newWorld(t).furnish()
+	w.completed(1)
+	w.completed(2)
+	from := func(n int) *command.Input {
+		return &command.Input{Name: "in", Source: command.Input_JOB, FromJob: jobID(n), FromResult: "answer",
+			Sha256: sha(fmt.Sprint("answer", n)), Size: 4}
+	}
+	c := createJob(3)
+	c.Run, c.Inputs = false, []*command.Input{from(1)}
+	w.ok(c)
+	users := func(n int) (found []string) {
+		w.view(func(v *View) (err error) { found, err = v.Users(jobID(n)); return err })
+		return found
+	}
+	diff(t, []string{jobID(3)}, users(1))
+	w.ok(&command.UpdateJob{Id: jobID(3), SetInputs: []*command.Input{from(1)}}) // the same again
+	diff(t, []string{jobID(3)}, users(1))
+	w.ok(&command.UpdateJob{Id: jobID(3), SetInputs: []*command.Input{from(2)}})
+	diff(t, []string(nil), users(1))
+	diff(t, []string{jobID(3)}, users(2))
+	w.do(command.Result_NOT_FOUND, &command.UpdateJob{Id: jobID(3), SetInputs: []*command.Input{from(3)}}) // of itself
+	w.ok(&command.UpdateJob{Id: jobID(3), Unset: []string{"in"}})
+	diff(t, []string(nil), users(2))
+	w.view(func(v *View) error {
+		for n := 1; n <= 2; n++ {
+			if c, err := v.Content(sha(fmt.Sprint("answer", n))); err != nil || c.Refs != 1 {
+				t.Errorf("content: %v, %v", c, err)
+			}
+		}
+		return nil
+	})
+}
+
+func TestClip(t *testing.T) {
+	for _, test := range []struct {
+		text string
+		n    int
+		want string
+	}{{"short", 9, "short"}, {"abcdef", 3, "abc"}, {"aéé", 4, "aé"}, {"é", 1, ""}} {
+		if got := clip(test.text, test.n); got != test.want {
+			t.Errorf("clip(%q, %d) = %q, want %q", test.text, test.n, got, test.want)
+		}
+	}
+}
+
 func TestSecretsAreWiped(t *testing.T) {
 	w := newWorld(t).furnish()
 	for n, end := range []func(){
@@ -288,7 +337,13 @@ func TestArchive(t *testing.T) {
 	w.ok(&command.ArchiveJob{Id: jobID(1), DueUs: due - 1})
 	w.phase(jobID(1), "COMPLETED")
 	var dues []Due
-	w.view(func(v *View) (err error) { dues, err = v.DestructionsDue(due, 10); return err })
+	w.view(func(v *View) (err error) {
+		if next, err := v.NextDestruction(); err != nil || next != due {
+			t.Errorf("next destruction %d, %v", next, err)
+		}
+		dues, err = v.DestructionsDue(due, 10)
+		return err
+	})
 	diff(t, []Due{{Job: jobID(1), DueUs: due}}, dues)
 	w.ok(&command.ArchiveJob{Id: jobID(1), DueUs: due})
 	w.ok(&command.ArchiveJob{Id: jobID(1), DueUs: due})

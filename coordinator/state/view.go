@@ -1,6 +1,7 @@
 package state
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 
@@ -133,7 +134,7 @@ func (v *View) ManifestParts(id string, epoch uint64, from int32) iter.Seq2[*Man
 		committed := err == nil && results.Epoch == epoch
 		for part := max(from, 0); !committed || part < results.Parts; part++ {
 			p, err := one(v, keyPart(id, epoch, part), new(ManifestPart))
-			if err == ErrNotFound {
+			if errors.Is(err, ErrNotFound) {
 				return
 			}
 			if !yield(p, err) || err != nil {
@@ -208,7 +209,7 @@ func (v *View) SiteByKey(public []byte) (*Site, error) {
 
 func (v *View) value(k key) (string, error) {
 	item, err := v.txn.Get(k)
-	if err == badger.ErrKeyNotFound {
+	if errors.Is(err, badger.ErrKeyNotFound) {
 		return "", ErrNotFound
 	}
 	if err != nil {
@@ -250,7 +251,7 @@ func (v *View) Definition(name, version string) (*Definition, error) {
 	switch {
 	case err == nil:
 		name = real
-	case err != ErrNotFound:
+	case !errors.Is(err, ErrNotFound):
 		return nil, err
 	}
 	if version != "" {
