@@ -14,7 +14,6 @@ import (
 	"consort/agent/client"
 	"consort/agent/journal"
 	"consort/agent/staging"
-	"consort/shared/atomicfile"
 	"consort/shared/definition"
 	"consort/shared/failpoint"
 	"consort/shared/retry"
@@ -111,12 +110,14 @@ func (a *Attempt) upload(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("encode the manifest: %w", err)
 	}
-	if err := atomicfile.Write(a.dir.file(manifestFile), data, 0o600); err != nil {
-		return err
+	// It is not synced: what a power cut leaves of it is no JSON, and then the outputs are sent again.
+	if err := os.WriteFile(a.dir.file(manifestFile), data, 0o600); err != nil {
+		return fmt.Errorf("keep the manifest: %w", err)
 	}
 	return a.save(journal.Sealed, a.rt.Journal.Note, func(r *record) {
 		r.Facts.Logs = logs
-		r.Facts.Transfers = append(slices.Clone(r.Facts.Transfers), sent)
+		in := slices.DeleteFunc(slices.Clone(r.Facts.Transfers), func(t siteapi.Transfer) bool { return t.Out })
+		r.Facts.Transfers = append(in, sent)
 	})
 }
 
@@ -139,7 +140,7 @@ func (a *Attempt) pushAndSeal(ctx context.Context, outputs []output) ([]siteapi.
 			manifest[index[f.Path]].SHA256 = f.SHA256
 		}
 		failpoint.Here("agent-before-seal")
-		bad, err := a.seal(ctx, manifest, todo)
+		bad, err := a.seal(ctx, manifest)
 		if err != nil {
 			return nil, err
 		}
@@ -199,39 +200,27 @@ func (a *Attempt) askWhetherStale(ctx context.Context, err error) error {
 	return err
 }
 
-// seal has files sealed, as many at a time as the protocol allows, and returns those to send again.
-func (a *Attempt) seal(ctx context.Context, manifest []siteapi.ManifestFile, which []int) ([]siteapi.BadFile, error) {
-	var all []siteapi.BadFile
-	for some := range slices.Chunk(which, siteapi.MaxSealFiles) {
-		files := make([]siteapi.File, len(some))
-		for n, i := range some {
-			files[n] = siteapi.File{Path: manifest[i].Path, SHA256: manifest[i].SHA256, Size: manifest[i].Size}
-		}
-		bad, err := a.rt.Client.Seal(ctx, a.Ref(), files)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, bad...)
+// seal has all files sealed together, or gets to know which to send again.
+func (a *Attempt) seal(ctx context.Context, manifest []siteapi.ManifestFile) ([]siteapi.BadFile, error) {
+	files := make([]siteapi.File, len(manifest))
+	for i, m := range manifest {
+		files[i] = siteapi.File{Path: m.Path, SHA256: m.SHA256, Size: m.Size}
 	}
-	return all, nil
-}
-
-// parts cuts a manifest as it is sent.
-func parts(manifest []siteapi.ManifestFile) [][]siteapi.ManifestFile {
-	return slices.Collect(slices.Chunk(manifest, siteapi.MaxManifestPart))
+	return a.rt.Client.Seal(ctx, a.Ref(), files)
 }
 
 // declare sends the list of outputs, which shows nowhere before the commit, and prepares the commit.
 func (a *Attempt) declare(ctx context.Context) error {
-	data, err := os.ReadFile(a.dir.file(manifestFile))
-	if err != nil {
-		return fmt.Errorf("read the manifest: %w", err)
-	}
 	var manifest []siteapi.ManifestFile
-	if err := json.Unmarshal(data, &manifest); err != nil {
-		return fmt.Errorf("read the manifest: %w", err)
+	data, err := os.ReadFile(a.dir.file(manifestFile))
+	if err == nil {
+		err = json.Unmarshal(data, &manifest)
 	}
-	all := parts(manifest)
+	if err != nil {
+		a.logger.Warn("the manifest is lost; sending the outputs again", "error", err)
+		return a.save(journal.Uploading, a.rt.Journal.Note, nil)
+	}
+	all := slices.Collect(slices.Chunk(manifest, siteapi.MaxManifestPart))
 	for i, files := range all {
 		answer, err := a.rt.Client.Manifest(ctx, a.Ref(), siteapi.ManifestPart{Part: i, Files: files})
 		if err != nil {

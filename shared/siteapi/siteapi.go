@@ -38,7 +38,7 @@ func AttemptPath(job string, epoch uint64) string {
 const (
 	MaxPollWait     = 50 * time.Second // how long a coordinator holds a poll
 	MaxManifestPart = 300              // files in one ManifestPart
-	MaxSealFiles    = 1000             // files in one SealRequest
+	MaxSealFiles    = 100_000          // files in one SealRequest, which names all of an attempt
 	MaxOffsetPaths  = 1000             // paths in one OffsetRequest
 	MaxLiveChunk    = 256 << 10        // bytes of one live log chunk
 	MaxLog          = 64 << 20         // bytes of one stored log; of a longer one the first and last halves are kept
@@ -244,7 +244,8 @@ type OffsetResponse struct {
 	SHA256  map[string]string `json:"sha256,omitempty"`
 }
 
-// SealRequest asks that files be made durable, checked and moved into the store. Safe to repeat.
+// SealRequest asks that all files of an attempt be made durable, checked and moved into the store. Nothing
+// is sealed unless every one of them passes. Safe to repeat.
 type SealRequest struct {
 	Files []File `json:"files"`
 }

@@ -21,7 +21,8 @@ import (
 )
 
 const (
-	maxMessage = 1 << 20  // bytes of a JSON message; a manifest part or a seal request is far below
+	maxMessage = 1 << 20  // bytes of a JSON message; a manifest part is far below
+	maxSeal    = 64 << 20 // bytes of a seal request: 100,000 files with long paths
 	maxPoll    = 16 << 20 // bytes of a poll: a journal of 100,000 attempts
 )
 
@@ -113,13 +114,13 @@ func (s *Surface) poll(c *fiber.Ctx) error {
 }
 
 // told handles a message about an attempt that is answered with JSON.
-func told[M, A any](s *Surface, c *fiber.Ctx, do func(context.Context, jobs.Attempt, M) (A, error)) error {
+func told[M, A any](s *Surface, c *fiber.Ctx, limit int64, do func(context.Context, jobs.Attempt, M) (A, error)) error {
 	a, err := s.attempt(c)
 	if err != nil {
 		return err
 	}
 	var m M
-	if err := request.JSON(c, maxMessage, &m); err != nil {
+	if err := request.JSON(c, limit, &m); err != nil {
 		return err
 	}
 	answer, err := do(request.Context(c), a, m)
@@ -129,15 +130,15 @@ func told[M, A any](s *Surface, c *fiber.Ctx, do func(context.Context, jobs.Atte
 	return c.JSON(answer)
 }
 
-func (s *Surface) report(c *fiber.Ctx) error   { return told(s, c, s.Jobs.Report) }
-func (s *Surface) offsets(c *fiber.Ctx) error  { return told(s, c, s.Jobs.Offsets) }
-func (s *Surface) seal(c *fiber.Ctx) error     { return told(s, c, s.Jobs.Seal) }
-func (s *Surface) manifest(c *fiber.Ctx) error { return told(s, c, s.Jobs.StageManifest) }
-func (s *Surface) fail(c *fiber.Ctx) error     { return told(s, c, s.Jobs.Fail) }
-func (s *Surface) close(c *fiber.Ctx) error    { return told(s, c, s.Jobs.Close) }
+func (s *Surface) report(c *fiber.Ctx) error   { return told(s, c, maxMessage, s.Jobs.Report) }
+func (s *Surface) offsets(c *fiber.Ctx) error  { return told(s, c, maxMessage, s.Jobs.Offsets) }
+func (s *Surface) seal(c *fiber.Ctx) error     { return told(s, c, maxSeal, s.Jobs.Seal) }
+func (s *Surface) manifest(c *fiber.Ctx) error { return told(s, c, maxMessage, s.Jobs.StageManifest) }
+func (s *Surface) fail(c *fiber.Ctx) error     { return told(s, c, maxMessage, s.Jobs.Fail) }
+func (s *Surface) close(c *fiber.Ctx) error    { return told(s, c, maxMessage, s.Jobs.Close) }
 
 func (s *Surface) commit(c *fiber.Ctx) error {
-	err := told(s, c, s.Jobs.Commit)
+	err := told(s, c, maxMessage, s.Jobs.Commit)
 	failpoint.Here("coordinator-after-commit-before-answer")
 	return err
 }
