@@ -7,6 +7,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -77,6 +78,8 @@ Environment: CONSORT_SERVER stands for --server, CONSORT_TOKEN for --token, CONS
 		SilenceUsage:  true,
 		Args:          cobra.ArbitraryArgs,
 		RunE:          onlySubcommands,
+
+		SuggestionsMinimumDistance: 2,
 	}
 	root.SetIn(a.In)
 	root.SetOut(a.Out)
@@ -103,13 +106,35 @@ Environment: CONSORT_SERVER stands for --server, CONSORT_TOKEN for --token, CONS
 
 // Run executes a command line, tells errors, and returns the exit status.
 func (a *App) Run(ctx context.Context, root *cobra.Command, args []string) int {
+	began := false
+	onBegin(root, &began)
 	root.SetArgs(args)
-	return a.report(root.ExecuteContext(ctx))
+	err := root.ExecuteContext(ctx)
+	var own *statusError
+	if err != nil && !began && !errors.As(err, &own) {
+		err = usage(nil, "%v", err) // cobra refused flags or arguments
+	}
+	return a.report(err)
+}
+
+// onBegin notes when any command below cmd begins its work.
+func onBegin(cmd *cobra.Command, began *bool) {
+	if run := cmd.RunE; run != nil {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			*began = true
+			return run(cmd, args)
+		}
+	}
+	for _, c := range cmd.Commands() {
+		onBegin(c, began)
+	}
 }
 
 // group makes a command that only holds others.
 func group(use, short, long string, children ...*cobra.Command) *cobra.Command {
-	cmd := &cobra.Command{Use: use, Short: short, Long: long, Args: cobra.ArbitraryArgs, RunE: onlySubcommands}
+	cmd := &cobra.Command{
+		Use: use, Short: short, Long: long, Args: cobra.ArbitraryArgs, RunE: onlySubcommands, SuggestionsMinimumDistance: 2,
+	}
 	cmd.AddCommand(children...)
 	return cmd
 }

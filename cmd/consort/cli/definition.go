@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -247,6 +248,9 @@ func lint(given string) linted {
 	if err == nil {
 		l.Name, l.Version, l.Digest = bundle.Definition.Name, bundle.Definition.Version, bundle.Digest
 		return l
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("there is no %s", filepath.Join(dir, definition.MainFile))
 	}
 	list := config.List(err)
 	for _, e := range list {

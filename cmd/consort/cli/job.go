@@ -72,7 +72,7 @@ func (a *App) jobListCommand() *cobra.Command {
 			if limit < 0 {
 				return usage(cmd, "--limit must not be negative; 0 means all")
 			}
-			return a.listJobs(cmd.Context(), q, limit)
+			return a.listJobs(cmd.Context(), q, limit, cmd.Flags().Changed("limit"))
 		})
 	cmd.Aliases = []string{"list"}
 	cmd.ValidArgsFunction = cobra.NoFileCompletions
@@ -88,7 +88,8 @@ func (a *App) jobListCommand() *cobra.Command {
 // maxPage is the greatest page that the server gives.
 const maxPage = 500
 
-func (a *App) listJobs(ctx context.Context, q userapi.JobQuery, limit int) error {
+// listJobs prints up to limit jobs. That there are more is news only to those who did not ask for so many.
+func (a *App) listJobs(ctx context.Context, q userapi.JobQuery, limit int, asked bool) error {
 	c, err := a.client()
 	if err != nil {
 		return err
@@ -110,7 +111,7 @@ func (a *App) listJobs(ctx context.Context, q userapi.JobQuery, limit int) error
 			break
 		}
 	}
-	if q.Cursor != "" {
+	if q.Cursor != "" && !asked {
 		defer a.say("There are more; raise --limit (0: all).")
 	}
 	if a.output == jsonFormat {
@@ -225,7 +226,7 @@ func (a *App) change(use, short, long, example, done string, do func(context.Con
 				return err
 			}
 			if err := do(cmd.Context(), c, job); err != nil {
-				return err
+				return fmt.Errorf("job %s: %w", job.ID, err)
 			}
 			a.say("%s %s.", job.ID, done)
 		}
@@ -237,13 +238,7 @@ func (a *App) jobRunCommand() *cobra.Command {
 	return a.change("run ID...", "Run a draft, or a job that is held",
 		`Put jobs that are PENDING or HELD into the queue.`,
 		`  consort job run j01ke5nz`, "is queued",
-		func(ctx context.Context, c *userapi.Client, job *userapi.Job) error {
-			err := c.Run(ctx, job.Ref())
-			if err != nil && job.Phase != string(uws.Pending) && job.Phase != string(uws.Held) {
-				return fmt.Errorf("job %s is %s; only one that is PENDING or HELD can be run: %w", job.ID, job.Phase, err)
-			}
-			return err
-		})
+		func(ctx context.Context, c *userapi.Client, job *userapi.Job) error { return c.Run(ctx, job.Ref()) })
 }
 
 func (a *App) jobAbortCommand() *cobra.Command {

@@ -152,9 +152,7 @@ type fetch struct {
 	replace bool
 	names   map[string]bool // taken, of the files at the top
 	meter   *meter
-
-	mu    sync.Mutex // guards files and the output, several fetches of a collection run at a time
-	files []fetchedFile
+	files   []fetchedFile
 }
 
 // fetchedFile is what results get tells of each file.
@@ -205,7 +203,8 @@ func (f *fetch) single(ctx context.Context, r userapi.Result) error {
 		name = r.ID
 	}
 	name = unique(f.names, userapi.SafeName(name))
-	return f.one(ctx, r.ID, name, userapi.Download{URL: r.URL, SHA256: r.SHA256, Size: r.Size})
+	file, err := f.one(ctx, r.ID, name, userapi.Download{URL: r.URL, SHA256: r.SHA256, Size: r.Size})
+	return errors.Join(err, f.tell(file))
 }
 
 // collection fetches the files of a collection into a folder named for it.
@@ -219,14 +218,16 @@ func (f *fetch) collection(ctx context.Context, job *userapi.Job, r userapi.Resu
 		}
 		g, ctx := errgroup.WithContext(ctx)
 		g.SetLimit(parallelMembers)
-		for _, m := range page.Members {
+		fetched := make([]*fetchedFile, len(page.Members))
+		for i, m := range page.Members {
 			name := path.Join(folder, unique(names, userapi.SafePath(m.Path)))
-			g.Go(func() error {
-				d := userapi.Download{URL: m.URL, SHA256: m.SHA256, Size: m.Size}
-				return f.one(ctx, r.ID, name, d)
+			g.Go(func() (err error) {
+				fetched[i], err = f.one(ctx, r.ID, name, userapi.Download{URL: m.URL, SHA256: m.SHA256, Size: m.Size})
+				return err
 			})
 		}
-		if err := g.Wait(); err != nil {
+		err = g.Wait()
+		if err = errors.Join(err, f.tell(fetched...)); err != nil {
 			return err
 		}
 		if page.Next == "" || page.Next == cursor || len(page.Members) == 0 {
@@ -236,8 +237,8 @@ func (f *fetch) collection(ctx context.Context, job *userapi.Job, r userapi.Resu
 	}
 }
 
-// one fetches one file.
-func (f *fetch) one(ctx context.Context, result, name string, d userapi.Download) error {
+// one fetches one file. Several may be fetched at a time.
+func (f *fetch) one(ctx context.Context, result, name string, d userapi.Download) (*fetchedFile, error) {
 	d.Name, d.Replace = name, f.replace
 	before := int64(0)
 	d.Progress = func(n int64) {
@@ -246,20 +247,28 @@ func (f *fetch) one(ctx context.Context, result, name string, d userapi.Download
 	}
 	fetched, err := f.client.Download(ctx, f.root, d)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if !fetched {
-		f.meter.add(d.Size)
+	f.meter.add(d.Size - before)
+	return &fetchedFile{Result: result, Path: filepath.Join(f.dir, filepath.FromSlash(name)), Size: d.Size, SHA256: d.SHA256, Fetched: fetched}, nil
+}
+
+// tell notes files that are there, and prints their paths.
+func (f *fetch) tell(files ...*fetchedFile) error {
+	f.meter.clear()
+	for _, file := range files {
+		if file == nil {
+			continue // not fetched, which another error tells
+		}
+		f.files = append(f.files, *file)
+		if f.app.output == jsonFormat {
+			continue
+		}
+		if _, err := fmt.Fprintln(f.app.Out, file.Path); err != nil {
+			return err
+		}
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	file := fetchedFile{Result: result, Path: filepath.Join(f.dir, filepath.FromSlash(name)), Size: d.Size, SHA256: d.SHA256, Fetched: fetched}
-	f.files = append(f.files, file)
-	if f.app.output != jsonFormat {
-		f.meter.clear()
-		_, err = fmt.Fprintln(f.app.Out, file.Path)
-	}
-	return err
+	return nil
 }
 
 // unique reserves a name, changed when it is taken: names that differed may be alike once they are safe, or

@@ -108,7 +108,9 @@ func (a *App) submitted(ctx context.Context, c *userapi.Client, job userapi.Ref,
 	var ended error
 	switch {
 	case f.wait:
-		ended = a.waitFor(ctx, c, job, timeout)
+		limited, cancel := withLimit(ctx, timeout)
+		defer cancel()
+		ended = a.waitFor(limited, c, job, timeout)
 	case f.draft:
 		a.say("Draft made. Run it with: consort job run %s", job.ID)
 	default:

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"consort/shared/config"
 	"consort/shared/userapi"
 	"consort/shared/uws"
 )
@@ -51,13 +52,10 @@ func (a *App) waitAll(ctx context.Context, args []string, limit time.Duration) e
 	}
 	var ended []*userapi.Job
 	var worst error
-	deadline := time.Now().Add(limit)
+	limited, cancel := withLimit(ctx, limit)
+	defer cancel()
 	for _, job := range found {
-		left := limit
-		if limit > 0 {
-			left = max(time.Until(deadline), time.Nanosecond)
-		}
-		err := a.waitFor(ctx, c, job.Ref(), left)
+		err := a.waitFor(limited, c, job.Ref(), limit)
 		if s := status(err); s == exitTimeout || s == exitInterrupted || s == exitUnreachable || s == exitAuth {
 			return err
 		}
@@ -90,13 +88,16 @@ func worse(a, b error) error {
 	return errors.Join(a, b)
 }
 
-// waitFor waits for one job, telling how it goes. timeout 0: for ever.
-func (a *App) waitFor(ctx context.Context, c *userapi.Client, job userapi.Ref, timeout time.Duration) error {
-	if timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, timeout)
-		defer cancel()
+// withLimit is context.WithTimeout in which 0 means no limit.
+func withLimit(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	if limit == 0 {
+		return context.WithCancel(ctx)
 	}
+	return context.WithTimeout(ctx, limit)
+}
+
+// waitFor waits for one job, telling how it goes. limit is that of ctx, for the message.
+func (a *App) waitFor(ctx context.Context, c *userapi.Client, job userapi.Ref, limit time.Duration) error {
 	options := userapi.WaitOptions{}
 	if !a.quiet {
 		p := a.newProgress(job.ID)
@@ -108,16 +109,16 @@ func (a *App) waitFor(ctx context.Context, c *userapi.Client, job userapi.Ref, t
 	}
 	doc, err := c.Wait(ctx, job, options)
 	if err != nil {
-		return waitError(err, job.ID, timeout)
+		return waitError(err, job.ID, limit)
 	}
 	return outcome(doc, job.ID)
 }
 
-func waitError(err error, id string, timeout time.Duration) error {
+func waitError(err error, id string, limit time.Duration) error {
 	resume := "Wait again with: consort job wait " + id
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return &advice{&statusError{exitTimeout, fmt.Sprintf("job %s has not ended within %s; it goes on", id, timeout), err}, resume}
+		return &advice{&statusError{exitTimeout, fmt.Sprintf("job %s has not ended within %s; it goes on", id, config.Duration(limit)), err}, resume}
 	case errors.Is(err, context.Canceled):
 		return &advice{&statusError{exitInterrupted, "no longer waiting; job " + id + " goes on", err}, resume}
 	case userapi.NotFound(err):
