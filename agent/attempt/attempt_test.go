@@ -361,3 +361,37 @@ func FuzzPrintable(f *testing.F) {
 		}
 	})
 }
+
+// TestLostManifest: the manifest is not synced when it is written, so a power cut may leave anything of it.
+func TestLostManifest(t *testing.T) {
+	for _, left := range []string{"", "[{\"output\":\"a\"", "\x00\x00\x00\x00"} {
+		a := newAttempt(t)
+		j, err := journal.Open(journal.Config{Dir: t.TempDir(), Cluster: "c", Site: "s"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { j.Close() })
+		a.rt.Journal = j
+		write(t, a.dir.file(manifestFile), left)
+		if err := a.declare(t.Context()); err != nil || a.stage() != journal.Uploading {
+			t.Errorf("%q: stage %s, %v", left, a.stage(), err)
+		}
+	}
+}
+
+func FuzzRecover(f *testing.F) {
+	f.Add([]byte(`{"job":"`+job+`","epoch":1}`), []byte(`{"facts":{}}`))
+	f.Add([]byte(`{"job":"../../x","epoch":1}`), []byte(`{}`))
+	f.Fuzz(func(t *testing.T, lease, data []byte) {
+		rt := &Runtime{Dir: "/nonexistent", Logger: slog.New(slog.DiscardHandler)}
+		a, err := Recover(rt, journal.Entry{Job: job, Epoch: 1, Stage: journal.Leased, Lease: lease, Data: data})
+		if err != nil {
+			return
+		}
+		if filepath.Dir(string(a.dir)) != rt.Dir {
+			t.Errorf("the attempt's directory is %s", a.dir)
+		}
+		_ = a.Info()
+		_, _ = a.State()
+	})
+}
