@@ -9,7 +9,6 @@ import (
 
 	"consort/coordinator/auth"
 	"consort/coordinator/command"
-	"consort/coordinator/state"
 	"consort/shared/config"
 	"consort/shared/definition"
 	"consort/shared/ids"
@@ -82,26 +81,6 @@ func resultFile(name, job, result, file, sha256 string, size int64, contentType 
 		Name: name, Source: command.Input_JOB, FileName: file, Sha256: sha256, Size: size,
 		ContentType: contentType, FromJob: job, FromResult: result,
 	}
-}
-
-// eachMember calls fn for every file of a collection, in the order of the manifest.
-func (s *Service) eachMember(ctx context.Context, j *Job, result string, fn func(*command.File) error) error {
-	return s.view(ctx, func(v *state.View) error {
-		for part, err := range v.ManifestParts(j.Id, j.CommitEpoch, 0) {
-			if err != nil {
-				return err
-			}
-			for _, f := range part.Files {
-				if f.Output != result {
-					continue
-				}
-				if err := fn(f); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
 }
 
 func seconds(d config.Duration) int64 { return int64(d.Std().Seconds()) }

@@ -92,6 +92,7 @@ type Service struct {
 	cfg     Config
 	waiters waiters
 	live    *liveLogs
+	members memberCache
 }
 
 // New returns a Service.

@@ -1,10 +1,8 @@
 package jobs
 
 import (
-	"context"
 	"fmt"
 	"os"
-	"path"
 
 	"consort/coordinator/command"
 	"consort/shared/uws"
@@ -41,29 +39,6 @@ func (s *Service) OpenResult(j *Job, o *command.Output) (*File, error) {
 		return nil, fmt.Errorf("%w: %s is a collection", ErrNotFound, o.Id)
 	}
 	return s.openFile(j, o.FileName, o.Sha256, o.Size, o.ContentType)
-}
-
-// OpenMember opens one file of a collection by its path. The caller closes it.
-func (s *Service) OpenMember(ctx context.Context, j *Job, o *command.Output, member string) (*File, error) {
-	var found *command.File
-	err := s.eachMember(ctx, j, o.Id, func(f *command.File) error {
-		if f.Path == member {
-			found = f
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	if found == nil {
-		return nil, fmt.Errorf("%w: %s has no file %.200q", ErrNotFound, o.Id, member)
-	}
-	return s.openFile(j, path.Base(found.Path), found.Sha256, found.Size, found.ContentType)
-}
-
-// Members calls fn for every file of a collection.
-func (s *Service) Members(ctx context.Context, j *Job, o *command.Output, fn func(*command.File) error) error {
-	return s.eachMember(ctx, j, o.Id, fn)
 }
 
 // OpenInput opens the n-th (from 0) file given for an input. The caller closes it.
