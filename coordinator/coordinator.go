@@ -197,7 +197,7 @@ func (s *Server) build(context.Context) error {
 	}
 	s.ledger = &ledger{replica: s.replica, files: s.files}
 	s.definitions = definitions.New(s.ledger, s.state, s.files)
-	s.sites = sites.New(sites.Config{Log: s.ledger, State: s.state, Guard: guard, Now: s.ledger.now, SFTP: s.sftpAddresses})
+	s.sites = sites.New(sites.Config{Log: s.ledger, State: s.state, Guard: guard, Now: s.ledger.now, SFTP: s.sftpAddresses, Disconnect: s.disconnect})
 	leases := &lateLeases{}
 	s.uploads = content.NewUploads(s.files, leases, s.cfg.Logger.With("part", "uploads"))
 	s.jobs = jobs.New(jobs.Config{
@@ -251,6 +251,13 @@ type lateLeases struct{ jobs *jobs.Service }
 
 func (l *lateLeases) UploadLease(ctx context.Context, site, job string, epoch uint64) (content.Lease, error) {
 	return l.jobs.UploadLease(ctx, site, job, epoch)
+}
+
+// disconnect cuts a site's SFTP sessions.
+func (s *Server) disconnect(site string) {
+	if s.fronts.server != nil {
+		s.fronts.server.Disconnect(site)
+	}
 }
 
 func (s *Server) sftpAddresses() []siteapi.SFTP {

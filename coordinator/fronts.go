@@ -17,6 +17,7 @@ import (
 // fronts are the servers of the listeners and the goroutines that run them.
 type fronts struct {
 	api    *api.Server
+	server *content.Server // SFTP
 	http   door
 	sftp   door
 	probes door
@@ -60,6 +61,7 @@ func (s *Server) serve(context.Context) error {
 	if err != nil {
 		return err
 	}
+	f.server = sftp
 	f.sftp.open("SFTP", f.failed, func(ctx context.Context) error { return sftp.Serve(ctx, s.sftp) })
 	f.http.open("HTTP", f.failed, func(ctx context.Context) error { return f.api.Serve(ctx, s.http) })
 	if s.probes != nil {

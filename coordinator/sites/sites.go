@@ -57,6 +57,8 @@ type Config struct {
 	Now   func() time.Time
 	// SFTP gives the addresses that sites push to.
 	SFTP func() []siteapi.SFTP
+	// Disconnect cuts the SFTP sessions of a site whose key was revoked.
+	Disconnect func(site string)
 }
 
 // Service is the use cases.
@@ -226,6 +228,7 @@ func (s *Service) Revoke(ctx context.Context, p auth.Principal, name string) err
 	if result.Code != command.Result_OK {
 		return fmt.Errorf("%w: %s", ErrNotFound, result.Message)
 	}
+	s.cfg.Disconnect(name)
 	return nil
 }
 

@@ -62,6 +62,7 @@ func (s *Surface) Mount(root fiber.Router) {
 	r.Get("/jobs/:id/provenance", s.provenance)
 	r.Get("/sites", s.sites)
 	r.Post("/sites", s.addSite)
+	r.Delete("/sites/:name", s.revokeSite)
 	r.Get("/definitions", s.definitions)
 	r.Get("/definitions/:name", s.definition)
 }
@@ -286,6 +287,17 @@ func (s *Surface) addSite(c *fiber.Ctx) error {
 		Site: r.Name, Token: token, Expires: expires.UTC(),
 		Command: fmt.Sprintf("consort-agent enroll --server %s --token %s", request.Base(c), token),
 	})
+}
+
+func (s *Surface) revokeSite(c *fiber.Ctx) error {
+	name, err := request.Param(c, "name")
+	if err != nil {
+		return err
+	}
+	if err := s.Sites.Revoke(request.Context(c), request.Principal(c), name); err != nil {
+		return err
+	}
+	return c.SendStatus(http.StatusNoContent)
 }
 
 func (s *Surface) definitions(c *fiber.Ctx) error {
