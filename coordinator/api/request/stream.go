@@ -3,6 +3,7 @@ package request
 import (
 	"bufio"
 	"errors"
+	"net/http"
 
 	"github.com/gofiber/fiber/v2"
 )
@@ -17,6 +18,7 @@ var errGone = errors.New("the client is gone")
 func Stream(c *fiber.Ctx, contentType string, write func(w *bufio.Writer, flush func() error)) error {
 	c.Set(fiber.HeaderContentType, contentType)
 	if c.Method() == fiber.MethodHead {
+		c.Context().SetBodyStream(http.NoBody, -1) // of no known length, rather than of length 0
 		return nil
 	}
 	extend := writeDeadline(c)
