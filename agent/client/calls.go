@@ -48,8 +48,12 @@ func (c *Client) Offsets(ctx context.Context, ref Ref, paths []string) (siteapi.
 // Seal has the uploaded files made durable, compared and moved into the store. It returns the files to push
 // again.
 func (c *Client) Seal(ctx context.Context, ref Ref, files []siteapi.File) ([]siteapi.BadFile, error) {
+	timeout := sealTimeout
+	for _, f := range files {
+		timeout += time.Duration(f.Size/slowestDisk) * time.Second
+	}
 	var answer siteapi.SealResponse
-	err := c.post(ctx, ref, "seal", siteapi.SealRequest{Files: files}, sealTimeout, &answer)
+	err := c.post(ctx, ref, "seal", siteapi.SealRequest{Files: files}, timeout, &answer)
 	return answer.Bad, err
 }
 

@@ -5,6 +5,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/tls"
@@ -16,9 +17,12 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/net/http/httpproxy"
 
 	"consort/shared/retry"
 	"consort/shared/siteapi"
@@ -26,7 +30,8 @@ import (
 
 const (
 	smallTimeout = 30 * time.Second // of a request whose answer is due at once
-	sealTimeout  = 10 * time.Minute // a seal syncs and maybe hashes gigabytes
+	sealTimeout  = 10 * time.Minute // of requests that may read what was uploaded; a seal has more, by its bytes
+	slowestDisk  = 16 << 20         // bytes a second that a seal must reach
 	idleTimeout  = time.Minute      // without a byte of a download
 	slowestLink  = 16 << 10         // bytes a second that an upload must reach
 	slowWait     = time.Minute      // between tries that need a human first
@@ -95,11 +100,21 @@ func baseURL(s string) (string, error) {
 	return strings.TrimRight(u.String(), "/"), nil
 }
 
-// newHTTP honours HTTPS_PROXY, HTTP_PROXY and NO_PROXY, with http, https and socks5 proxies.
+// proxies returns what the variables HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY say now, as SFTP of package
+// staging does. Proxies may be http, https and socks5.
+func proxies() func(*http.Request) (*url.URL, error) {
+	conf := httpproxy.FromEnvironment()
+	all := cmp.Or(os.Getenv("ALL_PROXY"), os.Getenv("all_proxy"))
+	conf.HTTPSProxy = cmp.Or(conf.HTTPSProxy, all)
+	conf.HTTPProxy = cmp.Or(conf.HTTPProxy, all)
+	choose := conf.ProxyFunc()
+	return func(r *http.Request) (*url.URL, error) { return choose(r.URL) }
+}
+
 func newHTTP(conf *tls.Config) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
-			Proxy:                 http.ProxyFromEnvironment,
+			Proxy:                 proxies(),
 			DialContext:           (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
 			TLSClientConfig:       conf,
 			TLSHandshakeTimeout:   15 * time.Second,

@@ -277,6 +277,26 @@ func TestEnrol(t *testing.T) {
 	}
 }
 
+func TestProxies(t *testing.T) {
+	for _, name := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"} {
+		t.Setenv(name, "")
+	}
+	t.Setenv("ALL_PROXY", "socks5://proxy.example:1080")
+	t.Setenv("HTTPS_PROXY", "http://secure.example:3128")
+	t.Setenv("NO_PROXY", "near.example")
+	for target, want := range map[string]string{
+		"https://consort.example/x": "http://secure.example:3128",
+		"http://consort.example/x":  "socks5://proxy.example:1080",
+		"https://near.example/x":    "",
+		"http://127.0.0.1:1/x":      "",
+	} {
+		got, err := proxies()(httptest.NewRequest(http.MethodGet, target, nil))
+		if err != nil || (got == nil) != (want == "") || got != nil && got.String() != want {
+			t.Errorf("%s goes by %v, %v; want %q", target, got, err, want)
+		}
+	}
+}
+
 func FuzzReadError(f *testing.F) {
 	f.Add([]byte(`{"code":"stale","message":"x"}`), "3")
 	f.Fuzz(func(t *testing.T, body []byte, after string) {
