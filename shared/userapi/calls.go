@@ -25,7 +25,7 @@ const MinPrefix = 4
 const maxSearch = 20_000
 
 // ErrAmbiguous says that several jobs begin with what was given.
-var ErrAmbiguous = errors.New("more than one job begins so")
+var ErrAmbiguous = errors.New("several jobs begin so")
 
 // getJSON reads an answer of the JSON API.
 func (c *Client) getJSON(ctx context.Context, path string, query url.Values, into any) error {
@@ -147,7 +147,7 @@ func (c *Client) findPrefix(ctx context.Context, prefix string) (string, error) 
 		}
 		seen += len(page.Jobs)
 		if len(found) > 1 {
-			return "", fmt.Errorf("%w as %s: %s; give more characters", ErrAmbiguous, prefix, strings.Join(found[:2], ", "))
+			return "", fmt.Errorf("%s: %w, such as %s; give more characters", prefix, ErrAmbiguous, strings.Join(found[:2], " and "))
 		}
 		if page.Next == "" || page.Next == q.Cursor || len(page.Jobs) == 0 || seen >= maxSearch {
 			break

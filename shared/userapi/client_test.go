@@ -271,7 +271,7 @@ func TestFindID(t *testing.T) {
 	for text, want := range map[string]string{
 		jobA: jobA, strings.ToUpper(jobB): jobB, "j01ke5nzv1": jobB,
 		"https://host/rest/fold/" + jobA + "/": jobA,
-		"j01ke5nz":                             "more than one job", "j01z": "no job of yours", "j01": "is no job id", "../../evil": "is no job id", "": "is no job id",
+		"j01ke5nz":                             "several jobs begin so", "j01z": "no job of yours", "j01": "is no job id", "../../evil": "is no job id", "": "is no job id",
 	} {
 		id, err := c.FindID(t.Context(), text)
 		if err != nil {

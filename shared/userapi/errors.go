@@ -77,8 +77,8 @@ func neverSent(err error) bool {
 	return errors.As(err, &op) && op.Op == "dial"
 }
 
-// passing tells whether an error may go away by itself.
-func passing(err error) bool {
+// Passing tells whether an error may go away by itself: a busy server, or none that answers.
+func Passing(err error) bool {
 	var p *Problem
 	if errors.As(err, &p) {
 		switch p.Status {
@@ -109,7 +109,7 @@ func (c *Client) patience(ctx context.Context) *patience {
 
 // again waits before the next try, or tells that there should be none.
 func (p *patience) again(err error) bool {
-	if !passing(err) {
+	if !Passing(err) {
 		return false
 	}
 	most := p.most

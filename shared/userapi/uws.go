@@ -231,11 +231,14 @@ func (c *Client) UWSJob(ctx context.Context, job Ref, wait uws.Wait) (*uws.Job, 
 	return doc, err
 }
 
+// DefaultOutage is how long waiting outlasts a server that does not answer.
+const DefaultOutage = 5 * time.Minute
+
 // WaitOptions say how Wait waits.
 type WaitOptions struct {
 	// Every is how often the document is read anew while the phase stays the same, 1 s to 50 s. Zero: 50 s.
 	Every time.Duration
-	// Outage is how long the server may be away once it has answered. Zero: five minutes.
+	// Outage is how long the server may be away once it has answered. Zero: DefaultOutage.
 	Outage time.Duration
 	// Update is called with each document read; nil: nothing is.
 	Update func(*uws.Job)
@@ -251,7 +254,7 @@ func (c *Client) Wait(ctx context.Context, job Ref, o WaitOptions) (*uws.Job, er
 		every = maxWait
 	}
 	if outage == 0 {
-		outage = 5 * time.Minute
+		outage = DefaultOutage
 	}
 	var last *uws.Job
 	answered := time.Now()
@@ -264,7 +267,7 @@ func (c *Client) Wait(ctx context.Context, job Ref, o WaitOptions) (*uws.Job, er
 		asked := time.Now()
 		doc, err := c.UWSJob(ctx, job, wait)
 		if err != nil {
-			if last == nil || !passing(err) || time.Since(answered) > outage {
+			if last == nil || !Passing(err) || time.Since(answered) > outage {
 				return last, err
 			}
 			if o.Trouble != nil {

@@ -121,6 +121,8 @@ func newWorld(t *testing.T) *world {
 		}
 	}))
 	t.Cleanup(w.Close)
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.jobs = w.someJobs()
 	return w
 }

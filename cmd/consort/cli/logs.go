@@ -44,10 +44,12 @@ While a job runs only the last MiB is kept. On a terminal, control characters ar
 	return cmd
 }
 
+// copyLog copies a log from its beginning, and with follow until it is complete.
 func (a *App) copyLog(ctx context.Context, c *userapi.Client, id, stream string, follow bool, out io.Writer) error {
 	var (
-		offset int64
-		wait   time.Duration
+		offset   int64
+		wait     time.Duration
+		answered time.Time
 	)
 	if follow {
 		wait = 50 * time.Second
@@ -56,10 +58,19 @@ func (a *App) copyLog(ctx context.Context, c *userapi.Client, id, stream string,
 	for {
 		asked := time.Now()
 		chunk, err := c.Log(ctx, id, stream, offset, wait)
-		if err != nil {
-			if ctx.Err() != nil {
-				a.say("The job goes on. Its log so far was printed.")
+		switch {
+		case err == nil:
+			answered = time.Now()
+		case ctx.Err() != nil:
+			a.say("The job goes on. Its log so far was printed.")
+			return err
+		case follow && userapi.Passing(err) && time.Since(answered) < userapi.DefaultOutage:
+			a.say("(%v; trying on)", err)
+			if err := idle.Wait(ctx, 0); err != nil {
+				return err
 			}
+			continue
+		default:
 			return err
 		}
 		if chunk.Offset > offset {
@@ -70,15 +81,15 @@ func (a *App) copyLog(ctx context.Context, c *userapi.Client, id, stream string,
 		}
 		offset = chunk.Next
 		empty := len(chunk.Data) == 0
-		if chunk.Complete && empty || !follow && empty {
+		if empty && (chunk.Complete || !follow) {
 			return nil
 		}
-		if empty && time.Since(asked) < time.Second {
-			if err := idle.Wait(ctx, 0); err != nil {
-				return err
-			}
-		} else {
+		if !empty || time.Since(asked) >= time.Second {
 			idle.Reset()
+			continue
+		}
+		if err := idle.Wait(ctx, 0); err != nil {
+			return err
 		}
 	}
 }
