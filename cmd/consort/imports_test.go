@@ -123,9 +123,10 @@ type predicate func(path string) bool
 // under means the package at a path of this module and all below it.
 func under(path string) predicate { return external(strings.TrimSuffix(module+"/"+path, "/")) }
 
-// outside means the other packages of this module.
+// outside means the other packages of this module, without scripts, which are no part of the programs:
+// benchmarks measure the libraries themselves, too.
 func outside(path string) predicate {
-	return func(p string) bool { return under("")(p) && !under(path)(p) }
+	return func(p string) bool { return under("")(p) && !under(path)(p) && !under("scripts")(p) }
 }
 
 func either(p, q predicate) predicate { return func(path string) bool { return p(path) || q(path) } }
