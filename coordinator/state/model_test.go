@@ -300,7 +300,7 @@ func agrees(got *command.Result, want command.Result_Code, j *modelJob) bool {
 // TestModel applies random commands and compares with the model; then applies the same entries to other
 // stores, in other batches, with restarts, replays and a snapshot in between, and compares the stores.
 func TestModel(t *testing.T) {
-	setChecks(t, 8) // each opens five stores
+	setChecks(t, 5) // each opens five stores
 	rapid.Check(t, func(rt *rapid.T) {
 		w := newWorld(t).furnish()
 		furnished := int(w.index)
