@@ -128,6 +128,7 @@ func resultError(r *command.Result) error {
 		command.Result_TOO_LARGE:     ErrTooLarge,
 		command.Result_EXISTS:        ErrInvalid,
 		command.Result_REFUSED:       ErrInvalid,
+		command.Result_INVALID:       ErrInvalid,
 	}[r.Code]
 	switch {
 	case r.Code == command.Result_OK:
