@@ -339,6 +339,11 @@ func (a *Attempt) divert(ctx context.Context, stage journal.Stage, err error) er
 	switch {
 	case err == nil, stage == journal.Closed, stage == journal.Committed:
 		return err
+	case a.ordered() == orderForget && stage == journal.Committing:
+		// The news of the commit came by the poll, before its answer.
+		return a.save(journal.Committed, a.rt.Journal.Note, nil)
+	case a.ordered() == orderForget && stage == journal.Failed:
+		return a.save(journal.Closed, a.rt.Journal.Note, nil)
 	case a.ordered() == orderForget, stage == journal.Cancelling && client.IsStale(err):
 		return a.save(journal.Cancelling, a.rt.Journal.Put, func(r *record) { r.Gone, r.Final = true, nil })
 	case stage == journal.Cancelling:
