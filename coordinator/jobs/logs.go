@@ -89,8 +89,14 @@ func (s *Service) newestAttempt(ctx context.Context, p auth.Principal, list, id 
 		if j, err = head(v, list, id); err != nil {
 			return err
 		}
-		if err = s.cfg.Guard.Allow(p, auth.ReadJob, j.Owner); err != nil || j.Epoch == 0 {
+		if err = s.cfg.Guard.Allow(p, auth.ReadJob, j.Owner); err != nil {
 			return err
+		}
+		if uws.Phase(j.Phase) == uws.Archived {
+			return fmt.Errorf("%w: %w", ErrNotFound, errDestroyed)
+		}
+		if j.Epoch == 0 {
+			return nil
 		}
 		attempt, err = v.Attempt(id, j.Epoch)
 		return err

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -55,9 +56,12 @@ func (s *Service) OpenInput(j *Job, name string, n int) (*File, error) {
 	return nil, fmt.Errorf("%w: no such input file", ErrNotFound)
 }
 
+// errDestroyed explains why nothing of an archived job can be read.
+var errDestroyed = errors.New("the files of this job were destroyed at the end of their retention")
+
 func (s *Service) openFile(j *Job, name, sha256 string, size int64, contentType string) (*File, error) {
 	if uws.Phase(j.Phase) == uws.Archived {
-		return nil, fmt.Errorf("%w: the files of this job were destroyed at the end of their retention", ErrNotFound)
+		return nil, fmt.Errorf("%w: %w", ErrNotFound, errDestroyed)
 	}
 	f, err := s.cfg.Files.Open(sha256)
 	if err != nil {

@@ -47,24 +47,30 @@ func SendFile(c *fiber.Ctx, f *jobs.File) error {
 			strconv.FormatInt(from+length-1, 10)+"/"+strconv.FormatInt(f.Size, 10))
 	}
 	c.Status(status)
-	body := &fileBody{Reader: io.NewSectionReader(f.File, from, length), Closer: f, slow: writeDeadline(c)}
+	body := &fileBody{SectionReader: io.NewSectionReader(f.File, from, length), Closer: f, extend: writeDeadline(c)}
 	c.Context().SetBodyStream(body, int(length))
 	return nil
 }
 
 // fileBody is a part of a file that is closed when it was sent.
 type fileBody struct {
-	io.Reader
+	*io.SectionReader
 	io.Closer
-	slow func() error
+	extend func() error
 }
 
 // Read moves the write deadline on: reading more means that what was read before has been sent.
 func (b *fileBody) Read(p []byte) (int, error) {
-	if err := b.slow(); err != nil {
+	if err := b.extend(); err != nil {
 		return 0, err
 	}
-	return b.Reader.Read(p)
+	return b.SectionReader.Read(p)
+}
+
+// WriteTo copies in larger pieces than fasthttp would.
+func (b *fileBody) WriteTo(w io.Writer) (int64, error) {
+	buffer := make([]byte, min(b.Size()+1, 128<<10))
+	return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{b}, buffer)
 }
 
 // writeDeadline returns a function that grants a client another writePause. The connection is taken here,

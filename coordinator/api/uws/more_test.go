@@ -341,3 +341,32 @@ func TestVersions(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 }
+
+// TestDestruction: D5, D6, F3: afterwards there are metadata only, and only who asks for them sees them.
+func TestDestruction(t *testing.T) {
+	w := newWorld(t)
+	job := w.complete()
+	w.status(303, w.Post(job+"/destruction", "DESTRUCTION", time.Now().Add(200*time.Millisecond).UTC().Format(time.RFC3339Nano)))
+	for deadline := time.Now().Add(20 * time.Second); w.Get(job+"/phase").Text() != "ARCHIVED"; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the job is %s", w.Get(job+"/phase").Text())
+		}
+	}
+	j := w.job(job)
+	for _, r := range j.Results {
+		if r.ID == "answer" || r.ID == "stdout" {
+			t.Errorf("%s is listed", r.ID)
+		}
+	}
+	for _, child := range []string{"/results/answer", "/results/result", "/results/answer/answer.txt", "/results/stdout", "/stdout"} {
+		w.status(404, w.Get(job+child))
+	}
+	if n := len(w.list("/rest/probe")); n != 0 {
+		t.Errorf("%d jobs listed", n)
+	}
+	if n := len(w.list("/rest/probe?PHASE=ARCHIVED")); n != 1 {
+		t.Errorf("%d archived jobs listed", n)
+	}
+	w.status(200, w.Get(job+"/provjson"))
+	w.status(403, w.Post(job+"/phase", "PHASE", "RUN"))
+}
