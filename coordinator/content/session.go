@@ -16,6 +16,8 @@ import (
 
 	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
+
+	"consort/shared/failpoint"
 )
 
 // maxSessions of one connection: a client needs one, or a few to go beyond one channel's window.
@@ -272,6 +274,7 @@ func (h *handle) WriteAt(b []byte, off int64) (int, error) {
 	if err != nil {
 		return 0, h.s.refused(h.r, err)
 	}
+	failpoint.Here("content-mid-upload")
 	return len(b), nil
 }
 

@@ -182,7 +182,9 @@ func (s *Service) StageManifest(ctx context.Context, a Attempt, part siteapi.Man
 			Output: f.Output, Path: f.Path, Sha256: f.SHA256, Size: f.Size, ContentType: f.ContentType,
 		})
 	}
-	return s.tell(ctx, a, &command.Command{Body: &command.Command_StageManifest{StageManifest: body}})
+	answer, err := s.tell(ctx, a, &command.Command{Body: &command.Command_StageManifest{StageManifest: body}})
+	failpoint.Here("coordinator-between-manifest-parts")
+	return answer, err
 }
 
 // Commit makes the results visible and the job COMPLETED, in one entry. Repeating it is harmless.

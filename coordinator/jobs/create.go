@@ -14,6 +14,7 @@ import (
 	"consort/coordinator/command"
 	"consort/coordinator/content"
 	"consort/shared/definition"
+	"consort/shared/failpoint"
 	"consort/shared/ids"
 )
 
@@ -129,6 +130,7 @@ func (s *Service) create(ctx context.Context, p auth.Principal, key string, body
 		Principal: p.Owner(), RequestKey: key, RequestHash: hash[:],
 		Body: &command.Command_CreateJob{CreateJob: body},
 	})
+	failpoint.Here("coordinator-after-create")
 	if err != nil {
 		return nil, err
 	}
