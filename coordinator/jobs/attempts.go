@@ -124,16 +124,16 @@ func (s *Service) Offsets(ctx context.Context, a Attempt, r siteapi.OffsetReques
 	if _, _, err := s.open(ctx, a); err != nil {
 		return siteapi.OffsetResponse{}, err
 	}
-	answer := siteapi.OffsetResponse{Offsets: map[string]int64{}}
+	answer := siteapi.OffsetResponse{Offsets: map[string]int64{}, SHA256: map[string]string{}}
 	for _, path := range r.Paths {
-		offset, _, err := s.cfg.Uploads.Offset(ctx, a.Job, a.Epoch, path)
+		offset, sum, err := s.cfg.Uploads.Offset(ctx, a.Job, a.Epoch, path)
 		if errors.Is(err, content.ErrNotFound) {
 			continue
 		}
 		if err != nil {
 			return siteapi.OffsetResponse{}, fmt.Errorf("offset of %q: %w", path, err)
 		}
-		answer.Offsets[path] = offset
+		answer.Offsets[path], answer.SHA256[path] = offset, sum
 	}
 	return answer, nil
 }

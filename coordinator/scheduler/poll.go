@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"consort/coordinator/command"
+	"consort/coordinator/jobs"
 	"consort/coordinator/state"
 	"consort/coordinator/watch"
 	"consort/shared/siteapi"
@@ -28,7 +29,7 @@ func (s *Scheduler) Poll(ctx context.Context, name string, r siteapi.PollRequest
 		if err != nil {
 			return nil, err
 		}
-		if len(answer.Leases)+len(answer.Cancel)+len(answer.Forget) > 0 || s.tell(name, answer.Watch) || r.Wait <= 0 {
+		if news(answer, &r) || r.Wait <= 0 {
 			return answer, nil
 		}
 		if !offered { // not before: what is open but not in the journal yet takes room too
@@ -61,9 +62,6 @@ func (s *Scheduler) arrive(name string, r siteapi.PollRequest) error {
 	if st.boot != "" && st.boot != r.Boot && r.Started.Before(st.started) {
 		return ErrFenced
 	}
-	if st.boot != r.Boot {
-		st.told = nil
-	}
 	st.boot, st.started, st.seen, st.poll = r.Boot, r.Started, s.cfg.Now(), r
 	return nil
 }
@@ -86,19 +84,26 @@ func (s *Scheduler) withdraw(name string) {
 	st.seen = s.cfg.Now()
 }
 
-// tell notes which logs the site is told to send, and whether that is news to it. The list stands in every
-// answer, so a lost one delays a reader but loses nothing.
-func (s *Scheduler) tell(name string, watched []siteapi.AttemptRef) (news bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	st := s.sites[name]
-	told := make(map[siteapi.AttemptRef]bool, len(watched))
-	for _, w := range watched {
-		news = news || !st.told[w]
-		told[w] = true
+// news tells whether the answer holds anything that the agent does not do already.
+func news(answer *siteapi.PollResponse, r *siteapi.PollRequest) bool {
+	if len(answer.Leases)+len(answer.Forget) > 0 {
+		return true
 	}
-	st.told = told
-	return news
+	known := make(map[siteapi.AttemptRef]siteapi.AttemptInfo, len(r.Attempts))
+	for _, a := range r.Attempts {
+		known[siteapi.AttemptRef{Job: a.Job, Epoch: a.Epoch}] = a
+	}
+	for _, ref := range answer.Cancel {
+		if !known[ref].Cancelling {
+			return true
+		}
+	}
+	for _, ref := range answer.Watch {
+		if a, here := known[ref]; here && !a.Watching {
+			return true
+		}
+	}
+	return false
 }
 
 // difference is the answer to a poll at this moment.
@@ -163,6 +168,8 @@ func makeLease(j *state.Job, spec *state.Spec, d *state.Definition) *siteapi.Lea
 		Job: j.Id, Epoch: j.Epoch, Owner: j.Owner, RunID: j.RunId,
 		Definition:       siteapi.Definition{Name: d.Name, Version: d.Version, Digest: d.Digest},
 		ExecutionSeconds: j.ExecutionSeconds,
+		MaxFiles:         jobs.MaxFiles,
+		MaxBytes:         jobs.MaxBytes,
 		Created:          time.UnixMicro(j.CreatedUs).UTC(),
 		WorkLeaseUntil:   time.UnixMicro(j.WorkLeaseUntilUs).UTC(),
 		Resources:        resources(spec.Resources),

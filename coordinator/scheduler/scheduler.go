@@ -117,9 +117,8 @@ type site struct {
 	started time.Time // of the agent
 	seen    time.Time
 	poll    siteapi.PollRequest
-	waiting int                         // polls held open
-	free    siteapi.Capacity            // what is left of the newest poll's offer
-	told    map[siteapi.AttemptRef]bool // logs it was told to send
+	waiting int              // polls held open
+	free    siteapi.Capacity // what is left of the newest poll's offer
 }
 
 // New returns a Scheduler; Run must be running while it is used.
