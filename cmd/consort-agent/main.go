@@ -15,10 +15,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"consort/agent"
+	"consort/shared/telemetry"
 )
 
-// version is set by the linker: -ldflags "-X main.version=…".
-var version = "dev"
+// version is what this program was built from, as the coordinators are told it.
+var version = telemetry.Version().Version
 
 func main() {
 	bound()

@@ -14,6 +14,9 @@ func (s *Scheduler) Explain(j *state.Job) string {
 		wait := time.UnixMicro(j.NotBeforeUs).Sub(now).Round(time.Second)
 		return fmt.Sprintf("the last attempt failed; the next one starts in %s", wait)
 	}
+	if low, _, err := s.cfg.Files.Low(); err == nil && low {
+		return "the coordinator's disk is nearly full; no job starts before its operator makes room"
+	}
 	active := s.cfg.State.Active(j.Id)
 	if active == nil {
 		return ""

@@ -34,6 +34,9 @@ func (s *Scheduler) match(ctx context.Context) {
 
 // matchOnce walks the queue once and returns when the next waiting retry may go on, 0 if none waits.
 func (s *Scheduler) matchOnce(ctx context.Context) (nextUs int64) {
+	if low, _, err := s.cfg.Files.Low(); err != nil || low {
+		return 0 // results would have no place; looked at again with the next event, or in a minute
+	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	now := s.cfg.Now().UnixMicro()
