@@ -124,6 +124,7 @@ type Attempt struct {
 	// Of the goroutine of Run alone.
 	adopted bool     // the batch job may have been made by an earlier process or a call whose answer was lost
 	found   []output // what the job left; nil: not looked yet
+	sent    bool     // this process has begun to send outputs
 
 	wake    chan struct{} // something was seen or ordered
 	watched chan struct{} // somebody follows the logs

@@ -2,9 +2,12 @@ package attempt
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -130,8 +133,15 @@ func (a *Attempt) pushAndSeal(ctx context.Context, outputs []output) ([]siteapi.
 		manifest[i] = siteapi.ManifestFile{Output: o.name, Path: o.path, Size: o.size, ContentType: o.contentType}
 		index[o.path], todo[i] = i, i
 	}
+	if a.adopted || a.sent {
+		var err error
+		if todo, err = a.unsent(ctx, manifest); err != nil {
+			return nil, err
+		}
+	}
+	a.sent = true
 	var pause retry.Backoff
-	for len(todo) > 0 {
+	for len(outputs) > 0 {
 		pushed, err := a.push(ctx, outputs, todo)
 		if err != nil {
 			return nil, err
@@ -144,6 +154,7 @@ func (a *Attempt) pushAndSeal(ctx context.Context, outputs []output) ([]siteapi.
 		if err != nil {
 			return nil, err
 		}
+		failpoint.Here("agent-after-seal")
 		todo = todo[:0]
 		for _, b := range bad {
 			i, known := index[b.Path]
@@ -161,6 +172,60 @@ func (a *Attempt) pushAndSeal(ctx context.Context, outputs []output) ([]siteapi.
 		}
 	}
 	return manifest, nil
+}
+
+// unsent asks the coordinator what it has of an earlier try, fills in the hashes of what is all there, and
+// returns what is still to be sent. That saves work, and it is the only way on when the answer to a seal was
+// lost: what is sealed can be sealed again, but takes no more writes.
+func (a *Attempt) unsent(ctx context.Context, manifest []siteapi.ManifestFile) ([]int, error) {
+	var todo []int
+	for start := 0; start < len(manifest); start += siteapi.MaxOffsetPaths {
+		some := manifest[start:min(start+siteapi.MaxOffsetPaths, len(manifest))]
+		paths := make([]string, len(some))
+		for i := range some {
+			paths[i] = some[i].Path
+		}
+		there, err := a.rt.Client.Offsets(ctx, a.Ref(), paths)
+		if err != nil {
+			return nil, err
+		}
+		for i := range some {
+			f := &some[i]
+			offset, known := there.Offsets[f.Path]
+			if !known || offset != f.Size || there.SHA256[f.Path] == "" {
+				todo = append(todo, start+i)
+				continue
+			}
+			if f.SHA256, err = hashFile(ctx, filepath.Join(a.dir.work(), f.Path)); err != nil {
+				return nil, err
+			}
+			if f.SHA256 != there.SHA256[f.Path] {
+				todo = append(todo, start+i)
+			}
+		}
+	}
+	return todo, nil
+}
+
+func hashFile(ctx context.Context, path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("hash an output: %w", err)
+	}
+	defer f.Close()
+	sum := sha256.New()
+	buf := make([]byte, 1<<20)
+	for ctx.Err() == nil {
+		n, err := f.Read(buf)
+		sum.Write(buf[:n])
+		if err == io.EOF {
+			return hex.EncodeToString(sum.Sum(nil)), nil
+		}
+		if err != nil {
+			return "", fmt.Errorf("hash an output: %w", err)
+		}
+	}
+	return "", context.Cause(ctx)
 }
 
 // push sends some of the outputs over SFTP.

@@ -416,3 +416,14 @@ func (w *world) searchSecret(t *testing.T) {
 		t.Errorf("searched %d files: %v", searched, err)
 	}
 }
+
+// clean tells whether the site keeps nothing of a job any more.
+func (w *world) clean(ref userapi.Ref) error {
+	for _, pattern := range []string{"agent", "data/agent"} {
+		left, err := filepath.Glob(filepath.Join(w.dir, pattern, "state", "attempts", ref.ID+"-*"))
+		if err != nil || len(left) > 0 {
+			return fmt.Errorf("left at the site: %q %v", left, err)
+		}
+	}
+	return nil
+}

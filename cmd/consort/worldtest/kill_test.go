@@ -1,0 +1,149 @@
+package worldtest
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"consort/shared/userapi"
+	"consort/shared/uws"
+)
+
+// The places to die, "name" or "name:passage". What the agent runs through is in agentPoints, what the
+// coordinator runs through in coordinatorPoints; consort dev is both in one process. The job that is under
+// way has one big and 700 small outputs, so that its manifest has three parts, and it is the second that is
+// created.
+var (
+	agentPoints = []string{
+		"agent-after-journal-before-submit",
+		"local-before-start",
+		"local-after-start",
+		"agent-after-submit-before-record",
+		"agent-after-started",
+		"agent-after-exit-file",
+		"staging-mid-upload",
+		"staging-mid-upload:300",
+		"agent-before-seal",
+		"agent-after-seal",
+		"agent-between-manifest-parts",
+		"agent-between-manifest-parts:2",
+		"agent-before-commit",
+		"agent-after-commit-before-cleanup",
+	}
+	coordinatorPoints = []string{
+		"coordinator-after-create:2",
+		"coordinator-after-lease-commit",
+		"content-mid-upload",
+		"content-mid-upload:200",
+		"content-after-rename-before-seal",
+		"content-after-seal-before-move",
+		"content-mid-move:100",
+		"coordinator-between-manifest-parts",
+		"coordinator-between-manifest-parts:2",
+		"coordinator-before-commit",
+		"coordinator-after-commit",
+		"coordinator-after-commit-before-answer",
+	}
+)
+
+const (
+	killFiles = 700
+	killSize  = 3 << 20
+)
+
+// TestKillMatrix kills a process at each dangerous point and starts it again. Whatever was acknowledged is
+// there; the job completes, with the right outputs, after its code was started just once.
+func TestKillMatrix(t *testing.T) {
+	for _, point := range agentPoints {
+		t.Run("agent/"+point, func(t *testing.T) {
+			t.Parallel()
+			s := newStandalone(t, "", point)
+			survive(s.in(t), func() {
+				s.agent.died(point)
+				s.startAgent(t, "")
+			})
+		})
+	}
+	for _, point := range coordinatorPoints {
+		t.Run("coordinator/"+point, func(t *testing.T) {
+			t.Parallel()
+			s := newStandalone(t, point, "")
+			survive(s.in(t), func() {
+				s.coordinator.died(point)
+				s.startCoordinator(t, "")
+			})
+		})
+	}
+	for _, point := range append(append([]string(nil), agentPoints...), coordinatorPoints...) {
+		t.Run("dev/"+point, func(t *testing.T) {
+			t.Parallel()
+			d := newDev(t, point)
+			survive(d.in(t), func() {
+				d.server.died(point)
+				d.launch(t, "")
+			})
+		})
+	}
+}
+
+// survive submits a job, lets a process be killed and started again, and checks that nothing was lost and
+// nothing was done twice.
+func survive(u *user, killAndRestart func()) {
+	u.Helper()
+	draft := submission("probe", "text", "a draft")
+	draft.Draft, draft.Key = true, newKey()
+	kept := u.submit(draft)
+	work := submission("work", "files", "700", "size", "3145728", "seconds", "0.2")
+	work.Key = newKey()
+	type answer struct {
+		id  string
+		err error
+	}
+	submitted := make(chan answer, 1)
+	go func() { // the answer may come from the process that is started again
+		id, err := u.client.Submit(u.Context(), work)
+		submitted <- answer{id, err}
+	}()
+	killAndRestart()
+	var job answer
+	select {
+	case job = <-submitted:
+	case <-time.After(patience):
+		u.Fatal("the submission got no answer")
+	}
+	if job.err != nil {
+		u.Fatalf("submit: %v", job.err)
+	}
+	ref := userapi.Ref{Definition: "work", ID: job.id}
+	doc := u.wait(ref, uws.Completed)
+	u.once(ref)
+	u.complete(ref)
+	u.noneAlive(ref)
+	if again := u.submit(work); again != ref {
+		u.Errorf("the same request made %s and %s", ref.ID, again.ID)
+	}
+	if again := u.submit(draft); again != kept {
+		u.Errorf("the draft was %s and is %s", kept.ID, again.ID)
+	}
+	u.reach(kept, uws.Pending)
+	if now := u.wait(ref, uws.Completed); !now.EndTime.Equal(doc.EndTime) || len(now.Results) != len(doc.Results) {
+		u.Errorf("the job has changed after its end: %+v, before %+v", now, doc)
+	}
+	eventually(u, "the agent has cleaned up", func() error { return u.clean(ref) })
+}
+
+// complete checks outputs, logs and provenance of a job of work.
+func (u *user) complete(ref userapi.Ref) {
+	u.Helper()
+	found := u.results(ref)
+	if found["answer"] != "done\n" || len(found) != killFiles+2 || len(found["big"]) != killSize || !strings.HasPrefix(found["big"], ref.ID+"\n") {
+		u.Errorf("%d files, the answer is %q, the big file has %d bytes", len(found), found["answer"], len(found["big"]))
+	}
+	if part := found["parts/parts/00700.txt"]; part != "700\n" {
+		u.Errorf("the last part is %q", part)
+	}
+	if log := u.log(ref, "stdout"); log != "working\nfinished\n" {
+		u.Errorf("the log is %q", log)
+	}
+	u.provenance(ref)
+}
