@@ -119,7 +119,7 @@ func newHTTP(conf *tls.Config) *http.Client {
 			TLSClientConfig:       conf,
 			TLSHandshakeTimeout:   15 * time.Second,
 			ForceAttemptHTTP2:     true,
-			MaxIdleConnsPerHost:   16,
+			MaxIdleConnsPerHost:   64, // of attempts that end at the same time
 			IdleConnTimeout:       2 * time.Minute,
 			ExpectContinueTimeout: 2 * time.Second,
 		},

@@ -105,6 +105,8 @@ func (l *local) finish(remote string) (*ManifestFile, error) {
 
 // sendSmall sends a file of at most one packet in one write.
 func (p *push) sendSmall(s *session, i int) error {
+	s.small <- struct{}{}
+	defer func() { <-s.small }()
 	f := p.Files[i]
 	l, err := openLocal(f)
 	if err != nil {

@@ -28,6 +28,8 @@ type session struct {
 	conn ssh.Conn
 	stop context.CancelFunc
 	wg   sync.WaitGroup
+
+	small chan struct{} // one taken for each small file under way, of all pushes
 }
 
 // connect opens a session. It ends when ctx does, at the latest at its close.
@@ -37,7 +39,7 @@ func (u *Uploader) connect(ctx context.Context) (*session, error) {
 		return nil, fmt.Errorf("connect to the SFTP server: %w", err)
 	}
 	ctx, stop := context.WithCancel(ctx)
-	s := &session{stop: stop}
+	s := &session{stop: stop, small: make(chan struct{}, u.cfg.InFlight)}
 	s.wg.Go(func() { // a cancelled context cuts the connection, at whatever stage it is
 		<-ctx.Done()
 		nc.Close()

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"path"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -38,9 +39,16 @@ type Config struct {
 	MaxBackoff   time.Duration // between later ones, default 30 s
 }
 
-// Uploader pushes outputs to a coordinator. Its methods may be called concurrently; each push has a
-// connection of its own.
-type Uploader struct{ cfg Config }
+// Uploader pushes outputs to a coordinator. Its methods may be called concurrently. Pushes of little data share
+// a connection, since logging in costs more than sending it; each other one has its own, with a window of its
+// own. When no push is under way nothing is open.
+type Uploader struct {
+	cfg Config
+	own chan struct{} // one taken for each connection that is not shared
+
+	mu     sync.Mutex
+	shared *shared // nil: there is none to join
+}
 
 // NewUploader checks the configuration and returns an uploader. It connects to nothing yet.
 func NewUploader(cfg Config) (*Uploader, error) {
@@ -59,7 +67,7 @@ func NewUploader(cfg Config) (*Uploader, error) {
 	setDefault(&cfg.LoginTimeout, 30*time.Second)
 	setDefault(&cfg.MinBackoff, 200*time.Millisecond)
 	setDefault(&cfg.MaxBackoff, 30*time.Second)
-	return &Uploader{cfg: cfg}, nil
+	return &Uploader{cfg: cfg, own: make(chan struct{}, ownConns)}, nil
 }
 
 func setDefault[T comparable](field *T, value T) {
@@ -164,13 +172,15 @@ func (p *push) progress(n int64) {
 }
 
 // once pushes what is left over one connection.
-func (p *push) once(ctx context.Context) error {
+func (p *push) once(ctx context.Context) (err error) {
 	var small, large, left []int
+	var bytes int64
 	for i, f := range p.Files {
 		if p.done[i].Load() != nil {
 			continue
 		}
 		left = append(left, i)
+		bytes += f.Size
 		if f.Size > packet {
 			large = append(large, i)
 		} else {
@@ -180,17 +190,22 @@ func (p *push) once(ctx context.Context) error {
 	if len(left) == 0 {
 		return nil
 	}
-	s, err := p.u.connect(ctx)
+	share := len(large) == 0 && bytes <= little
+	s, leave, err := p.u.session(ctx, share)
 	if err != nil {
 		return err
 	}
-	defer s.close()
+	defer func() { leave(err) }()
+	g, gctx := errgroup.WithContext(ctx)
+	cut := gctx // the first error cuts what else is under way
+	if share {
+		cut = ctx // it is over soon, and not ours alone
+	}
+	stop := context.AfterFunc(cut, s.stop)
+	defer stop()
 	if err := p.makeDirs(s, left); err != nil {
 		return err
 	}
-	g, gctx := errgroup.WithContext(ctx)
-	stop := context.AfterFunc(gctx, s.stop) // the first error cuts what else is under way
-	defer stop()
 	g.Go(func() error {
 		return each(gctx, p.u.cfg.InFlight, small, func(i int) error { return p.sendSmall(s, i) })
 	})

@@ -349,3 +349,43 @@ func pushAndSeal(b *testing.B, w *world, u *staging.Uploader, files []staging.Fi
 	}
 	b.StartTimer()
 }
+
+// TestPushesShareAConnection: many small pushes at a time need no more connections than a site may have, also
+// when the one they share is cut, or one of them is given up.
+func TestPushesShareAConnection(t *testing.T) {
+	w, dir := newWorld(t), t.TempDir()
+	cut := &cutter{after: 100 << 10}
+	cut.times.Store(2)
+	var dials atomic.Int64
+	u := w.uploader("here", w.site("here"), func(c *staging.Config) {
+		c.MinBackoff = time.Millisecond
+		c.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
+			dials.Add(1)
+			return cut.dial(ctx, addr)
+		}
+	})
+	gone, giveUp := context.WithCancel(t.Context())
+	defer giveUp()
+	var wg sync.WaitGroup
+	for n := range 40 {
+		job := w.lease("here", uint64(n+1))
+		files := []staging.File{output(t, dir, fmt.Sprintf("%d/a", n), 10_000, byte(n)), output(t, dir, fmt.Sprintf("%d/b", n), 0, byte(n+100))}
+		wg.Go(func() {
+			m, err := u.Push(t.Context(), staging.Upload{Job: job, Epoch: uint64(n + 1), Files: files})
+			if err == nil {
+				err = w.seal(job, uint64(n+1), m)
+			}
+			if err != nil {
+				t.Errorf("push %d: %v", n, err)
+			}
+		})
+		if n == 20 {
+			wg.Go(func() { _, _ = u.Push(gone, staging.Upload{Job: job, Epoch: 99, Files: files}) })
+			giveUp()
+		}
+	}
+	wg.Wait()
+	if n := dials.Load(); n >= 40 {
+		t.Errorf("%d connections for 40 pushes", n)
+	}
+}
