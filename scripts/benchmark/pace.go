@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
 	"time"
-
-	"os"
 
 	"golang.org/x/sync/errgroup"
 
@@ -38,9 +37,11 @@ func pace(ctx context.Context, b *bench) error {
 		return err
 	}
 	jobs := either(b.quick, 200, 1000)
+	before := s.cpu()
 	took, err := complete(ctx, s, jobs)
 	if err == nil {
-		b.table.note(fmt.Sprintf("jobs completed, %d slots", slots), fmt.Sprintf("%s (%d jobs of one process each)", rate(float64(jobs)/took.Seconds()), jobs))
+		b.table.note(fmt.Sprintf("jobs completed, %d slots", slots), fmt.Sprintf("%s (%d jobs)", rate(float64(jobs)/took.Seconds()), jobs))
+		b.table.note("CPU of coordinator and agent per job", ms((s.cpu()-before)/time.Duration(jobs)))
 	}
 	return errors.Join(err, s.stop())
 }
