@@ -134,3 +134,24 @@ func TestFloors(t *testing.T) {
 		}
 	}
 }
+
+// TestPutNothing: the empty file is stored once, is found again without being written, and counts as stored
+// anew each time, also after it was collected.
+func TestPutNothing(t *testing.T) {
+	w := newWorld(t)
+	for range 2 {
+		for range 2 {
+			before := time.Now().Add(-time.Second)
+			b, err := w.store.Put(t.Context(), strings.NewReader(""), 10)
+			check(t, err)
+			if b.Size != 0 || b.SHA256 != digest(nil) {
+				t.Fatalf("stored %+v", b)
+			}
+			check(t, w.store.Verify(t.Context(), b.SHA256))
+			if gone, err := w.store.RemoveUnused(t.Context(), b.SHA256, before); gone || err != nil {
+				t.Fatalf("what was stored just now was collected: %v", err)
+			}
+		}
+		check(t, w.store.Remove(t.Context(), digest(nil)))
+	}
+}
