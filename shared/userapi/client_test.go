@@ -206,7 +206,7 @@ func TestWaitOutlastsAnOutage(t *testing.T) {
 	var count nth
 	script := []func(http.ResponseWriter, *http.Request){
 		document(uws.Queued), document(uws.Executing),
-		func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "starting", 503) },
+		func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "starting", http.StatusServiceUnavailable) },
 		func(w http.ResponseWriter, _ *http.Request) { cut(w) },
 		document(uws.Completed),
 	}
@@ -312,7 +312,9 @@ func TestProblems(t *testing.T) {
 		w.WriteHeader(403)
 		io.WriteString(w, `{"title":"forbidden","detail":"not yours","code":"forbidden","status":200,"requestId":"r1"}`)
 	}
-	plain := func(w http.ResponseWriter, _ *http.Request) { http.Error(w, " token expired\n", 401) }
+	plain := func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, " token expired\n", http.StatusUnauthorized)
+	}
 	html := func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
 		w.WriteHeader(404)

@@ -283,7 +283,7 @@ func (w *world) document(rw http.ResponseWriter, r *http.Request, j *userapi.Job
 
 func (w *world) phase(rw http.ResponseWriter, r *http.Request, j *userapi.Job) {
 	if r.FormValue("PHASE") == "RUN" && j.Phase == "COMPLETED" {
-		http.Error(rw, "a job that is COMPLETED cannot be run", 403)
+		http.Error(rw, "a job that is COMPLETED cannot be run", http.StatusForbidden)
 		return
 	}
 	rw.Header().Set("Location", j.URL)
@@ -399,6 +399,33 @@ func TestBusyServerIsAskedAgain(t *testing.T) {
 	w.busy = 2
 	if o := w.run("job", "submit", "fold", "-q"); o.status != 0 || o.err != "" || len(w.submitted) != 1 {
 		t.Errorf("%+v", o)
+	}
+}
+
+func TestFollowingALogOutlastsAnOutage(t *testing.T) {
+	var asked int
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		switch asked++; {
+		case asked == 1:
+			http.Error(rw, "starting", http.StatusServiceUnavailable)
+		case r.FormValue("offset") == "0":
+			rw.Header().Set(userapi.LogNextHeader, "5")
+			io.WriteString(rw, "hello")
+		default:
+			rw.Header().Set(userapi.LogNextHeader, "5")
+			rw.Header().Set(userapi.LogCompleteHeader, "true")
+		}
+	}))
+	defer server.Close()
+	c, err := userapi.New(userapi.Config{Server: server.URL, RetryFor: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var out, talk bytes.Buffer
+	app := &App{Err: &talk}
+	if err := app.copyLog(t.Context(), c, fold, "stdout", true, &out); err != nil || out.String() != "hello" || talk.String() != "(starting; trying on)\n" {
+		t.Errorf("%q %q %v", out.String(), talk.String(), err)
 	}
 }
 

@@ -47,10 +47,10 @@ While a job runs only the last MiB is kept. On a terminal, control characters ar
 // copyLog copies a log from its beginning, and with follow until it is complete.
 func (a *App) copyLog(ctx context.Context, c *userapi.Client, id, stream string, follow bool, out io.Writer) error {
 	var (
-		offset   int64
-		wait     time.Duration
-		answered time.Time
+		offset int64
+		wait   time.Duration
 	)
+	answered := time.Now() // when the job was looked up
 	if follow {
 		wait = 50 * time.Second
 	}
