@@ -23,6 +23,7 @@ type LogWindow struct {
 	From     int64 // offset of Data; greater than asked for when older bytes are not kept while the job runs
 	First    int64 // the first offset that can be read
 	Complete bool  // nothing will come after Data
+	Epoch    uint64
 }
 
 // Next is the offset to ask for next.
@@ -65,21 +66,27 @@ func (s *Service) readLog(ctx context.Context, p auth.Principal, list, id, name 
 	if err != nil {
 		return nil, err
 	}
+	ended := !j.AttemptOpen && uws.Phase(j.Phase).Final() // else a retry may follow
 	if attempt == nil {
-		return &LogWindow{From: offset, Complete: uws.Phase(j.Phase).Final()}, nil
+		return &LogWindow{From: offset, Complete: ended}, nil
 	}
 	for _, l := range attempt.GetFacts().GetLogs() {
-		if l.Name == name {
-			return s.storedWindow(l, offset)
+		if l.Name != name {
+			continue
 		}
+		w, err := s.storedWindow(l, offset)
+		if err != nil {
+			return nil, err
+		}
+		w.Epoch, w.Complete = attempt.Epoch, w.Complete && ended
+		return w, nil
 	}
 	k := stream{id, attempt.Epoch, name}
-	open := j.AttemptOpen
-	if open {
+	if j.AttemptOpen {
 		s.live.follow(k, attempt.Site, s.cfg.Now())
 	}
 	data, from, first := s.live.read(k, offset, MaxLogWindow)
-	return &LogWindow{Data: data, From: from, First: first, Complete: !open && len(data) == 0}, nil
+	return &LogWindow{Data: data, From: from, First: first, Complete: ended && len(data) == 0, Epoch: attempt.Epoch}, nil
 }
 
 func (s *Service) newestAttempt(ctx context.Context, p auth.Principal, list, id string) (*state.Job, *state.Attempt, error) {

@@ -214,6 +214,14 @@ func (c *Client) AddSite(ctx context.Context, site AddSite) (*Invitation, error)
 	})
 }
 
+// RevokeSite ends a site's rights for good: its key is refused from now on.
+func (c *Client) RevokeSite(ctx context.Context, name string) error {
+	return c.do(ctx, &request{
+		method: http.MethodDelete, path: APIPrefix + "/sites/" + url.PathEscape(name), repeat: true,
+		consume: func(*http.Response) error { return nil },
+	})
+}
+
 // Definitions lists the newest version of each published definition.
 func (c *Client) Definitions(ctx context.Context) (*DefinitionList, error) {
 	list := new(DefinitionList)
@@ -232,6 +240,9 @@ type LogChunk struct {
 	Offset   int64 // of Data; greater than asked for where the beginning is no longer kept
 	Next     int64 // the offset to ask for next
 	Complete bool  // nothing will come after Data
+	// Epoch is the attempt whose log it is, 0 before the first. When it changes, the new attempt's log is
+	// to be read from 0.
+	Epoch uint64
 }
 
 // Log reads what a job's stream, "stdout" or "stderr", has from an offset on. Where there is nothing new it
@@ -254,8 +265,10 @@ func (c *Client) Log(ctx context.Context, job, stream string, offset int64, wait
 			if err != nil || next < int64(len(data)) {
 				return fmt.Errorf("%s did not say where the log goes on (header %s)", c.base, LogNextHeader)
 			}
+			epoch, _ := strconv.ParseUint(resp.Header.Get(LogEpochHeader), 10, 64) // 0 before the first attempt
 			chunk = &LogChunk{
-				Data: data, Offset: next - int64(len(data)), Next: next,
+				Epoch: epoch,
+				Data:  data, Offset: next - int64(len(data)), Next: next,
 				Complete: resp.Header.Get(LogCompleteHeader) == "true",
 			}
 			return nil

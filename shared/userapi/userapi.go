@@ -227,5 +227,6 @@ type Version struct {
 const (
 	LogNextHeader     = "Consort-Log-Next"     // the offset to ask for next
 	LogCompleteHeader = "Consort-Log-Complete" // "true" when nothing more will come
+	LogEpochHeader    = "Consort-Log-Epoch"    // the attempt whose log it is; a retry has a log of its own
 	LogFirstHeader    = "Consort-Log-First"    // the first offset still kept, while the job runs
 )

@@ -429,6 +429,38 @@ func TestFollowingALogOutlastsAnOutage(t *testing.T) {
 	}
 }
 
+func TestFollowingALogGoesOnWithTheNextAttempt(t *testing.T) {
+	answers := []struct{ epoch, offset, next, complete, data string }{
+		{"1", "0", "6", "false", "first\n"},
+		{"2", "6", "7", "false", "\n"}, // where the old log ended, the new one is in its middle
+		{"2", "0", "7", "false", "second\n"},
+		{"2", "7", "7", "true", ""},
+	}
+	var asked int
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		a := answers[min(asked, len(answers)-1)]
+		asked++
+		if r.FormValue("offset") != a.offset {
+			t.Errorf("request %d asks for offset %s, want %s", asked, r.FormValue("offset"), a.offset)
+		}
+		rw.Header().Set(userapi.LogEpochHeader, a.epoch)
+		rw.Header().Set(userapi.LogNextHeader, a.next)
+		rw.Header().Set(userapi.LogCompleteHeader, a.complete)
+		io.WriteString(rw, a.data)
+	}))
+	defer server.Close()
+	c, err := userapi.New(userapi.Config{Server: server.URL, RetryFor: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var out, talk bytes.Buffer
+	app := &App{Err: &talk}
+	if err := app.copyLog(t.Context(), c, fold, "stdout", true, &out); err != nil || out.String() != "first\nsecond\n" || talk.String() != "(attempt 2 follows)\n" {
+		t.Errorf("%q %q %v", out.String(), talk.String(), err)
+	}
+}
+
 func TestResultsGet(t *testing.T) {
 	w := newWorld(t)
 	dir := filepath.Join(t.TempDir(), "out")

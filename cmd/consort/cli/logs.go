@@ -48,6 +48,7 @@ While a job runs only the last MiB is kept. On a terminal, control characters ar
 func (a *App) copyLog(ctx context.Context, c *userapi.Client, id, stream string, follow bool, out io.Writer) error {
 	var (
 		offset int64
+		epoch  uint64 // the attempt whose log is being copied
 		wait   time.Duration
 	)
 	answered := time.Now() // when the job was looked up
@@ -73,6 +74,12 @@ func (a *App) copyLog(ctx context.Context, c *userapi.Client, id, stream string,
 		default:
 			return err
 		}
+		if epoch != 0 && chunk.Epoch != epoch {
+			a.say("(attempt %d follows)", chunk.Epoch)
+			epoch, offset = chunk.Epoch, 0
+			continue
+		}
+		epoch = chunk.Epoch
 		if chunk.Offset > offset {
 			a.say("(%s are no longer kept)", bytesText(chunk.Offset-offset))
 		}

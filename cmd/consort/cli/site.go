@@ -13,7 +13,7 @@ func (a *App) siteCommand() *cobra.Command {
 	cmd := group("site", "See the sites of the federation, invite new ones",
 		`A site is a cluster that runs jobs by its agent, which asks the server for work; the server never connects to
 a site.`,
-		a.siteListCommand(), a.siteAddCommand())
+		a.siteListCommand(), a.siteAddCommand(), a.siteRevokeCommand())
 	cmd.Aliases = []string{"sites"}
 	return cmd
 }
@@ -73,6 +73,27 @@ standard output. The token is shown only now and ends soon; if it is lost, invit
 			return err
 		})
 	cmd.Flags().StringVar(&title, "title", "", "`name` of the site for people")
+	cmd.ValidArgsFunction = cobra.NoFileCompletions
+	return cmd
+}
+
+func (a *App) siteRevokeCommand() *cobra.Command {
+	cmd := command("revoke NAME", "Refuse a site's key from now on",
+		`Refuse a site's key from now on, for polls and for uploads, because it was stolen or the site has left. What the
+site runs at the moment is lost to it when its lease ends. To take the site in again, invite it anew.`,
+		"  consort site revoke meudon",
+		arguments(1, 1), func(cmd *cobra.Command, args []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			if err := c.RevokeSite(cmd.Context(), args[0]); err != nil {
+				return err
+			}
+			a.say("%s is revoked.", args[0])
+			return nil
+		})
 	cmd.ValidArgsFunction = cobra.NoFileCompletions
 	return cmd
 }

@@ -179,6 +179,7 @@ func (s *Surface) log(c *fiber.Ctx) error {
 		return hide(err)
 	}
 	c.Set(userapi.LogNextHeader, strconv.FormatInt(w.Next(), 10))
+	c.Set(userapi.LogEpochHeader, strconv.FormatUint(w.Epoch, 10))
 	c.Set(userapi.LogFirstHeader, strconv.FormatInt(w.First, 10))
 	c.Set(userapi.LogCompleteHeader, strconv.FormatBool(w.Complete))
 	c.Set(fiber.HeaderContentType, "text/plain; charset=utf-8")
