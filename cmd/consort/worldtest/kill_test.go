@@ -1,6 +1,7 @@
 package worldtest
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -11,7 +12,7 @@ import (
 
 // The places to die, "name" or "name:passage". What the agent runs through is in agentPoints, what the
 // coordinator runs through in coordinatorPoints; consort dev is both in one process. The job that is under
-// way has one big and 700 small outputs, so that its manifest has three parts, and it is the second that is
+// way has one big and 400 small outputs, so that its manifest has two parts, and it is the second that is
 // created.
 var (
 	agentPoints = []string{
@@ -47,7 +48,7 @@ var (
 )
 
 const (
-	killFiles = 700
+	killFiles = 400
 	killSize  = 3 << 20
 )
 
@@ -93,7 +94,7 @@ func survive(u *user, killAndRestart func()) {
 	draft := submission("probe", "text", "a draft")
 	draft.Draft, draft.Key = true, newKey()
 	kept := u.submit(draft)
-	work := submission("work", "files", "700", "size", "3145728", "seconds", "0.2")
+	work := submission("work", "files", strconv.Itoa(killFiles), "size", strconv.Itoa(killSize), "seconds", "0.2")
 	work.Key = newKey()
 	type answer struct {
 		id  string
@@ -139,7 +140,7 @@ func (u *user) complete(ref userapi.Ref) {
 	if found["answer"] != "done\n" || len(found) != killFiles+2 || len(found["big"]) != killSize || !strings.HasPrefix(found["big"], ref.ID+"\n") {
 		u.Errorf("%d files, the answer is %q, the big file has %d bytes", len(found), found["answer"], len(found["big"]))
 	}
-	if part := found["parts/parts/00700.txt"]; part != "700\n" {
+	if part := found["parts/parts/00400.txt"]; part != "400\n" {
 		u.Errorf("the last part is %q", part)
 	}
 	if log := u.log(ref, "stdout"); log != "working\nfinished\n" {
