@@ -145,6 +145,22 @@ func (s *Service) Get(ref string) (*Entry, error) {
 	return s.entry(record)
 }
 
+// Of returns the definition that a job was made of, whose digest the job tells. It is what Get finds by name and
+// version, mostly without looking into the state.
+func (s *Service) Of(name, version, digest string) (*definition.Definition, error) {
+	s.mu.Lock()
+	d := s.parsed[digest]
+	s.mu.Unlock()
+	if d != nil {
+		return d, nil
+	}
+	entry, err := s.Get(name + "@" + version)
+	if err != nil {
+		return nil, err
+	}
+	return entry.Definition, nil
+}
+
 // List returns the newest version of every definition, by name.
 func (s *Service) List() ([]*Entry, error) {
 	var records []*state.Definition

@@ -56,7 +56,10 @@ func (s *Service) get(ctx context.Context, p auth.Principal, a auth.Action, list
 	if err != nil {
 		return nil, err
 	}
-	return j, s.describe(j)
+	if err := s.describe(j); err != nil {
+		return nil, err
+	}
+	return j, nil
 }
 
 // head reads a job that exists for users: not deleted, and in the list it is asked for.
@@ -73,12 +76,12 @@ func head(v *state.View, list, id string) (*state.Job, error) {
 
 // describe adds the definition and the effective values.
 func (s *Service) describe(j *Job) error {
-	entry, err := s.cfg.Definitions.Get(j.Job.Definition + "@" + j.DefinitionVersion)
+	d, err := s.cfg.Definitions.Of(j.Job.Definition, j.DefinitionVersion, j.Digest)
 	if err != nil {
 		return fmt.Errorf("definition of job %s: %w", j.Id, err)
 	}
-	j.Definition = entry.Definition
-	j.Values, _ = entry.Definition.Check(givenValues(j.Spec.Parameters), false)
+	j.Definition = d
+	j.Values, _ = d.Check(givenValues(j.Spec.Parameters), false)
 	return nil
 }
 
@@ -162,15 +165,18 @@ func (s *Service) List(ctx context.Context, p auth.Principal, q Query, yield fun
 // or is not a blocking one, or after timeout (at most MaxWait). It returns ErrNotFound as soon as the job
 // is deleted, and ErrBusy when p waits too often already.
 func (s *Service) Wait(ctx context.Context, p auth.Principal, list, id string, phase uws.Phase, timeout time.Duration) (*Job, error) {
+	if timeout <= 0 {
+		return s.Get(ctx, p, list, id)
+	}
 	sub := s.cfg.Hub.Subscribe(watch.Job(id))
 	defer sub.Close()
-	j, err := s.Get(ctx, p, list, id)
-	if err != nil || timeout <= 0 {
-		return j, err
+	h, err := s.Head(ctx, p, list, id)
+	if err != nil {
+		return nil, err
 	}
-	first := uws.Phase(j.Phase)
+	first := uws.Phase(h.Phase)
 	if !first.Blocking() || (phase != "" && phase != first) {
-		return j, nil
+		return s.Get(ctx, p, list, id)
 	}
 	if !s.waiters.enter(p.Owner()) {
 		return nil, ErrBusy
@@ -187,12 +193,9 @@ func (s *Service) Wait(ctx context.Context, p auth.Principal, list, id string, p
 			return s.Get(ctx, p, list, id)
 		case <-sub.C():
 		}
-		h, err := s.Head(ctx, p, list, id)
-		if err != nil {
-			return nil, err
-		}
-		if uws.Phase(h.Phase) != first || sub.Closed() {
-			return s.Get(ctx, p, list, id)
+		// Most of the few events of a job change its phase, and then a thousand may wait for the same answer.
+		if j, err := s.Get(ctx, p, list, id); err != nil || uws.Phase(j.Phase) != first || sub.Closed() {
+			return j, err
 		}
 	}
 }
