@@ -44,6 +44,8 @@ type Config struct {
 	SnapshotBytes int64
 	Contact       time.Duration
 	ContentGrace  time.Duration
+	LeaseGrace    time.Duration
+	Overrun       time.Duration
 }
 
 // File is coordinator.toml.

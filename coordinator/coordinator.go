@@ -209,6 +209,7 @@ func (s *Server) build(context.Context) error {
 		Log: s.ledger, State: s.state, Definitions: s.definitions, Specs: s.jobs, Watched: s.jobs, Files: s.files,
 		Uploads: s.uploads, Hub: s.hub, Logger: s.cfg.Logger.With("part", "scheduler"),
 		Now: s.ledger.now, SFTP: s.sftpAddresses, Contact: s.cfg.Contact, ContentGrace: s.cfg.ContentGrace,
+		Grace: s.cfg.LeaseGrace, Overrun: s.cfg.Overrun,
 	})
 	s.fronts.api, err = api.New(api.Config{
 		Surfaces: s.surfaces(guard), Guard: guard, Logger: s.cfg.Logger.With("part", "http"), Ready: s.ready,

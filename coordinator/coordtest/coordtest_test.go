@@ -30,3 +30,16 @@ func TestOneJob(t *testing.T) {
 		t.Fatalf("result %q", got)
 	}
 }
+
+func TestTrials(t *testing.T) {
+	n := New(t, WithTrials)
+	if p := n.Problems(); len(p) > 0 {
+		t.Fatal(p)
+	}
+	site := n.AddSite("paris")
+	job := n.Create("trial", "PHASE", "RUN", "password", "hush", "many", "a", "many", "b")
+	site.Complete(job)
+	if got := n.View(job).Phase; got != "COMPLETED" {
+		t.Error(got)
+	}
+}

@@ -101,13 +101,18 @@ func (s *Site) token() string {
 // Poll tells the coordinator of room for slots attempts and of the attempts at hand.
 func (s *Site) Poll(slots, wait int, at ...siteapi.AttemptInfo) *siteapi.PollResponse {
 	s.t.Helper()
-	room := siteapi.Capacity{Slots: slots, Cores: slots, MemoryBytes: 64 << 30}
 	answer := new(siteapi.PollResponse)
-	s.call(siteapi.PollPath, siteapi.PollRequest{
+	s.call(siteapi.PollPath, s.PollRequest(slots, wait, at...), answer)
+	return answer
+}
+
+// PollRequest is what Poll sends, for tests that change it.
+func (s *Site) PollRequest(slots, wait int, at ...siteapi.AttemptInfo) siteapi.PollRequest {
+	room := siteapi.Capacity{Slots: slots, Cores: slots, MemoryBytes: 64 << 30}
+	return siteapi.PollRequest{
 		Protocol: siteapi.Protocol, Boot: s.boot, Started: s.started, Version: "test", Batch: "local",
 		Free: room, Total: room, Accepts: []string{"*"}, Attempts: at, Wait: wait,
-	}, answer)
-	return answer
+	}
 }
 
 // Take polls until a lease comes.
@@ -160,9 +165,30 @@ type Output struct {
 // Commit pushes the outputs, at most siteapi.MaxSealFiles, by SFTP, seals and commits them.
 func (a *Attempt) Commit(facts siteapi.Facts, outputs ...Output) siteapi.Answer {
 	a.Site.t.Helper()
-	a.push(outputs)
-	var files []siteapi.File
-	var parts [][]siteapi.ManifestFile
+	request := a.Stage(outputs...)
+	request.Facts = facts
+	var answer siteapi.Answer
+	a.Site.call(a.Path()+"/commit", request, &answer)
+	return answer
+}
+
+// Stage pushes, seals and stages the outputs, and returns the request that commits them.
+func (a *Attempt) Stage(outputs ...Output) siteapi.CommitRequest {
+	a.Site.t.Helper()
+	a.Push(outputs...)
+	files, parts := manifest(outputs)
+	var sealed siteapi.SealResponse
+	a.Site.call(a.Path()+"/seal", siteapi.SealRequest{Files: files}, &sealed)
+	if len(sealed.Bad) > 0 {
+		a.Site.t.Fatalf("seal: %v", sealed.Bad)
+	}
+	for i, part := range parts {
+		a.Site.call(a.Path()+"/manifest", siteapi.ManifestPart{Part: i, Files: part}, nil)
+	}
+	return siteapi.CommitRequest{Parts: len(parts), Hash: siteapi.ManifestHash(parts)}
+}
+
+func manifest(outputs []Output) (files []siteapi.File, parts [][]siteapi.ManifestFile) {
 	for i, o := range outputs {
 		sum := sha256.Sum256(o.Data)
 		digest := hex.EncodeToString(sum[:])
@@ -175,17 +201,7 @@ func (a *Attempt) Commit(facts siteapi.Facts, outputs ...Output) siteapi.Answer 
 			Output: o.Output, Path: o.Path, SHA256: digest, Size: int64(len(o.Data)), ContentType: o.ContentType,
 		})
 	}
-	var sealed siteapi.SealResponse
-	a.Site.call(a.Path()+"/seal", siteapi.SealRequest{Files: files}, &sealed)
-	if len(sealed.Bad) > 0 {
-		a.Site.t.Fatalf("seal: %v", sealed.Bad)
-	}
-	for i, part := range parts {
-		a.Site.call(a.Path()+"/manifest", siteapi.ManifestPart{Part: i, Files: part}, nil)
-	}
-	var answer siteapi.Answer
-	a.Site.call(a.Path()+"/commit", siteapi.CommitRequest{Parts: len(parts), Hash: siteapi.ManifestHash(parts), Facts: facts}, &answer)
-	return answer
+	return files, parts
 }
 
 // Fail ends the attempt without results.
@@ -194,20 +210,26 @@ func (a *Attempt) Fail(class, message string, facts siteapi.Facts) {
 	a.Site.call(a.Path()+"/fail", siteapi.FailRequest{Class: class, Message: message, Facts: facts}, nil)
 }
 
-func (a *Attempt) push(outputs []Output) {
+// Dial opens an SSH connection to the coordinator with the site's key. The caller closes it.
+func (s *Site) Dial() (*ssh.Client, error) {
+	signer, err := ssh.NewSignerFromKey(s.key)
+	if err != nil {
+		return nil, err
+	}
+	hostKey, _, _, _, err := ssh.ParseAuthorizedKey([]byte(s.SFTP[0].HostKey))
+	if err != nil {
+		return nil, err
+	}
+	return ssh.Dial("tcp", s.SFTP[0].Address, &ssh.ClientConfig{
+		User: s.Site, Auth: []ssh.AuthMethod{ssh.PublicKeys(signer)}, HostKeyCallback: ssh.FixedHostKey(hostKey), Timeout: 10 * time.Second,
+	})
+}
+
+// Push sends the outputs by SFTP and does no more.
+func (a *Attempt) Push(outputs ...Output) {
 	t := a.Site.t
 	t.Helper()
-	signer, err := ssh.NewSignerFromKey(a.Site.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	hostKey, _, _, _, err := ssh.ParseAuthorizedKey([]byte(a.Site.SFTP[0].HostKey))
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := ssh.Dial("tcp", a.Site.SFTP[0].Address, &ssh.ClientConfig{
-		User: a.Site.Site, Auth: []ssh.AuthMethod{ssh.PublicKeys(signer)}, HostKeyCallback: ssh.FixedHostKey(hostKey), Timeout: 10 * time.Second,
-	})
+	conn, err := a.Site.Dial()
 	if err != nil {
 		t.Fatal(err)
 	}
