@@ -95,8 +95,14 @@ func (r *Replica) proposeHere(ctx context.Context, l *leadership, data []byte) (
 	case <-r.ctx.Done():
 		return outcome{}, ErrStopped
 	}
+	land, err := r.flights.board(ctx)
+	if err != nil {
+		<-r.slots
+		return outcome{}, fmt.Errorf("%w: %w", ErrOverloaded, err)
+	}
 	future, err := r.enqueue(ctx, l, data)
 	if err != nil {
+		land()
 		<-r.slots
 		return outcome{}, err
 	}
@@ -106,7 +112,7 @@ func (r *Replica) proposeHere(ctx context.Context, l *leadership, data []byte) (
 	}
 	done := make(chan answer, 1)
 	go func() { // Raft's futures cannot be waited for with a context
-		defer func() { <-r.slots }()
+		defer func() { land(); <-r.slots }()
 		err := classify(future.Error())
 		if err != nil {
 			done <- answer{err: err}

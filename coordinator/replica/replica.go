@@ -171,6 +171,7 @@ type Replica struct {
 	changed  broadcast                  // leader or term changed
 	order    chan struct{}              // a lock: commands enter the log in the order of their times
 	slots    chan struct{}              // one taken for each command in flight
+	flights  flights                    // the groups they travel in
 	asks     chan struct{}              // one taken for each other question to Raft, which may outlive who asked
 	reads    coalescer
 	verifies coalescer
