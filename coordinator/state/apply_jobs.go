@@ -220,9 +220,10 @@ func (t *tx) updateSpec(j *Job, c *command.UpdateJob) *command.Result {
 	for _, p := range c.SetParameters {
 		spec.Parameters = replace(spec.Parameters, p)
 	}
-	for _, in := range c.SetInputs {
-		spec.Inputs = replace(spec.Inputs, in)
-	}
+	spec.Inputs = slices.DeleteFunc(spec.Inputs, func(in *command.Input) bool { // an input may have several files
+		return slices.ContainsFunc(c.SetInputs, func(set *command.Input) bool { return set.Name == in.Name })
+	})
+	spec.Inputs = append(spec.Inputs, c.SetInputs...)
 	if c.Resources != nil {
 		spec.Resources = c.Resources
 	}
