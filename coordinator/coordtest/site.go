@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"path"
+	"slices"
 	"testing"
 	"time"
 
@@ -29,6 +30,7 @@ type Site struct {
 	siteapi.Enrolment
 	boot    string
 	started time.Time
+	journal []siteapi.AttemptInfo // what Take returned, until it is to be forgotten
 }
 
 // AddSite invites a site and enrols it.
@@ -58,7 +60,7 @@ func (s *Site) Call(path string, message, answer any) (int, *siteapi.Error) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	a := s.node.Do(Request{Method: http.MethodPost, Path: path, Token: s.token(), Type: "application/json", Body: bytes.NewReader(body)})
+	a := s.node.Do(Request{Method: http.MethodPost, Path: path, Token: s.Token(), Type: "application/json", Body: bytes.NewReader(body)})
 	return decode(s.t, a, answer)
 }
 
@@ -86,8 +88,8 @@ func (s *Site) call(path string, message, answer any) {
 	}
 }
 
-// token signs a token; before the enrolment there is none to give.
-func (s *Site) token() string {
+// Token signs a bearer token; before the enrolment there is none to give.
+func (s *Site) Token() string {
 	if s.Site == "" {
 		return "none"
 	}
@@ -115,12 +117,23 @@ func (s *Site) PollRequest(slots, wait int, at ...siteapi.AttemptInfo) siteapi.P
 	}
 }
 
-// Take polls until a lease comes.
+// Take polls until a lease comes that it has not returned before.
 func (s *Site) Take() *Attempt {
 	s.t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
-		if r := s.Poll(1, 2); len(r.Leases) > 0 {
-			return &Attempt{Site: s, Lease: r.Leases[0]}
+		r := s.Poll(1, 2, s.journal...)
+		for _, ref := range r.Forget {
+			s.journal = slices.DeleteFunc(s.journal, func(a siteapi.AttemptInfo) bool { return a.Job == ref.Job && a.Epoch == ref.Epoch })
+		}
+		for _, ref := range r.Cancel {
+			for i := range s.journal {
+				s.journal[i].Cancelling = s.journal[i].Cancelling || s.journal[i].Job == ref.Job && s.journal[i].Epoch == ref.Epoch
+			}
+		}
+		if len(r.Leases) > 0 {
+			l := r.Leases[0]
+			s.journal = append(s.journal, siteapi.AttemptInfo{Job: l.Job, Epoch: l.Epoch, Watching: true})
+			return &Attempt{Site: s, Lease: l}
 		}
 	}
 	s.t.Fatal("no lease came")
@@ -147,7 +160,7 @@ func (a *Attempt) Log(name, text string) siteapi.Log {
 	a.Site.t.Helper()
 	r := a.Site.node.Do(Request{
 		Method: http.MethodPut, Path: fmt.Sprintf("%s/logs/%s?full_size=%d", a.Path(), name, len(text)),
-		Token: a.Site.token(), Type: "application/octet-stream", Body: bytes.NewReader([]byte(text)),
+		Token: a.Site.Token(), Type: "application/octet-stream", Body: bytes.NewReader([]byte(text)),
 	})
 	var stored siteapi.StoredLog
 	if _, e := decode(a.Site.t, r, &stored); e != nil {

@@ -3,7 +3,11 @@ package jobs
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
 	"strings"
+	"sync"
+
+	"google.golang.org/protobuf/proto"
 
 	"consort/coordinator/auth"
 	"consort/coordinator/command"
@@ -77,6 +81,7 @@ func (s *Service) mayChange(ctx context.Context, p auth.Principal, list, id stri
 // Update changes parameters, inputs and resources (PENDING only), RUNID, execution duration (until the job
 // ends) and destruction time. Values are checked as in Create.
 func (s *Service) Update(ctx context.Context, p auth.Principal, list, id string, r Request) error {
+	defer s.updates.lock(id)() // what is folded anew is read before
 	j, err := s.get(ctx, p, auth.ChangeJob, list, id)
 	if err != nil {
 		return err
@@ -91,9 +96,7 @@ func (s *Service) Update(ctx context.Context, p auth.Principal, list, id string,
 			return err
 		}
 	}
-	if givesResources(r) {
-		body.Resources = asked.resources
-	}
+	body.Resources = mergeResources(j.Spec.Resources, asked.resources, r)
 	if r.Execution != nil {
 		body.ExecutionSeconds = r.Execution
 	}
@@ -123,11 +126,49 @@ func (a *resolved) given(r Request) []*command.Input {
 	return inputs
 }
 
-func givesResources(r Request) bool {
+// mergeResources lays the resources that r names over those there are; nil when it names none.
+func mergeResources(have, asked *command.Resources, r Request) *command.Resources {
+	merged, named := proto.CloneOf(have), false
+	if merged == nil {
+		merged = new(command.Resources)
+	}
 	for name := range r.Parameters {
-		if strings.HasPrefix(strings.ToLower(name), "resource_") {
-			return true
+		key, is := strings.CutPrefix(strings.ToLower(name), "resource_")
+		if !is {
+			continue
+		}
+		named = true
+		switch key {
+		case "nodes":
+			merged.Nodes = asked.Nodes
+		case "tasks":
+			merged.Tasks = asked.Tasks
+		case "cores":
+			merged.Cores = asked.Cores
+		case "gpus":
+			merged.Gpus = asked.Gpus
+		case "memory":
+			merged.MemoryBytes = asked.MemoryBytes
+		case "scratch":
+			merged.ScratchBytes = asked.ScratchBytes
+		case "network":
+			merged.Network = asked.Network
 		}
 	}
-	return false
+	if !named {
+		return nil
+	}
+	return merged
+}
+
+// stripes are locks by job id; different jobs mostly have different ones.
+type stripes [64]sync.Mutex
+
+// lock takes the lock of id and returns what gives it free.
+func (s *stripes) lock(id string) (unlock func()) {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(id))
+	m := &s[h.Sum32()%uint32(len(s))]
+	m.Lock()
+	return m.Unlock
 }

@@ -117,17 +117,16 @@ func (s *Service) Create(ctx context.Context, p auth.Principal, r CreateRequest)
 }
 
 func (s *Service) create(ctx context.Context, p auth.Principal, key string, body *command.CreateJob) (*Created, error) {
-	asked, err := proto.MarshalOptions{Deterministic: true}.Marshal(body)
+	hash, err := requestHash(body)
 	if err != nil {
-		return nil, fmt.Errorf("encode the request: %w", err)
+		return nil, err
 	}
-	hash := sha256.Sum256(asked)
 	if key == "" {
 		key = ids.NewKey()
 	}
 	body.Id = ids.NewJob(s.cfg.Now())
 	result, err := s.propose(ctx, &command.Command{
-		Principal: p.Owner(), RequestKey: key, RequestHash: hash[:],
+		Principal: p.Owner(), RequestKey: key, RequestHash: hash,
 		Body: &command.Command_CreateJob{CreateJob: body},
 	})
 	failpoint.Here("coordinator-after-create")
@@ -135,6 +134,20 @@ func (s *Service) create(ctx context.Context, p auth.Principal, key string, body
 		return nil, err
 	}
 	return &Created{ID: result.Job, Definition: body.Definition, Phase: result.Phase}, nil
+}
+
+// requestHash is the same whenever the same is asked for: ids that were made here are left out.
+func requestHash(body *command.CreateJob) ([]byte, error) {
+	asked := proto.CloneOf(body)
+	for _, in := range asked.Inputs {
+		in.Upload = ""
+	}
+	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(asked)
+	if err != nil {
+		return nil, fmt.Errorf("encode the request: %w", err)
+	}
+	hash := sha256.Sum256(data)
+	return hash[:], nil
 }
 
 func retryPolicy(d *definition.Definition) *command.Retry {

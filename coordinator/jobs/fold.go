@@ -25,10 +25,7 @@ const (
 // fold moves the largest values out until the rest is small. It returns what stays, and the input that
 // stands for what was moved, nil when nothing was.
 func (s *Service) fold(ctx context.Context, parameters []*command.Parameter) ([]*command.Parameter, *command.Input, error) {
-	total := 0
-	for _, p := range parameters {
-		total += sizeOf(p)
-	}
+	total := sizeOfAll(parameters)
 	if total <= inlineLimit {
 		return parameters, nil, nil
 	}
@@ -70,6 +67,14 @@ func sizeOf(p *command.Parameter) int {
 	return n
 }
 
+func sizeOfAll(parameters []*command.Parameter) int {
+	total := 0
+	for _, p := range parameters {
+		total += sizeOf(p)
+	}
+	return total
+}
+
 // Spec reads what a job was asked to do, with the values that were folded away back in their place.
 func (s *Service) Spec(v *state.View, id string) (*state.Spec, error) {
 	spec, err := v.Spec(id)
@@ -104,12 +109,17 @@ func (s *Service) Spec(v *state.View, id string) (*state.Spec, error) {
 func isFolded(in *command.Input) bool { return in.Source == command.Input_PARAMETERS }
 
 // foldUpdate lays the changed parameters over those there are and folds the whole: which of them stand in a
-// file may change with any of them.
+// file may change with any of them. While nothing does, only what was asked for is sent, so that changes of
+// different parameters at the same time, on different nodes even, do not undo each other.
 func (s *Service) foldUpdate(ctx context.Context, have, set []*command.Parameter, body *command.UpdateJob) error {
 	all := slices.DeleteFunc(slices.Clone(have), func(p *command.Parameter) bool {
 		return slices.ContainsFunc(set, func(q *command.Parameter) bool { return q.Name == p.Name })
 	})
 	all = append(all, set...)
+	if sizeOfAll(have) <= inlineLimit && sizeOfAll(all) <= inlineLimit {
+		body.SetParameters = set
+		return nil
+	}
 	rest, folded, err := s.fold(ctx, all)
 	if err != nil {
 		return err

@@ -91,6 +91,7 @@ type Config struct {
 type Service struct {
 	cfg     Config
 	waiters waiters
+	updates stripes
 	live    *liveLogs
 	members memberCache
 }
