@@ -15,7 +15,7 @@ import (
 )
 
 // inFlight is how many commands are proposed at a time to fill a data directory.
-const inFlight = 4000
+const inFlight = 500
 
 // lists measures job lists at growing numbers of jobs, half of them ended, and what a start with them takes.
 func lists(ctx context.Context, b *bench) error {

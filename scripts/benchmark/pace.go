@@ -37,11 +37,13 @@ func pace(ctx context.Context, b *bench) error {
 		return err
 	}
 	jobs := either(b.quick, 200, 1000)
-	before := s.cpu()
+	own, started := s.cpu()
 	took, err := complete(ctx, s, jobs)
 	if err == nil {
 		b.table.note(fmt.Sprintf("jobs completed, %d slots", slots), fmt.Sprintf("%s (%d jobs)", rate(float64(jobs)/took.Seconds()), jobs))
-		b.table.note("CPU of coordinator and agent per job", ms((s.cpu()-before)/time.Duration(jobs)))
+		ownNow, startedNow := s.cpu()
+		b.table.note("CPU of coordinator and agent per job", ms((ownNow-own)/time.Duration(jobs)))
+		b.table.note("CPU of the job's own processes", ms((startedNow-started)/time.Duration(jobs)))
 	}
 	return errors.Join(err, s.stop())
 }

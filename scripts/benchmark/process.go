@@ -80,18 +80,20 @@ func (p *process) resident() int64 {
 	return kib << 10
 }
 
-// cpu is how long the program has used a core, by itself and not by those it started. On a shared machine it is
-// steadier than any clock.
-func (p *process) cpu() time.Duration {
+// cpu is how long the program has used a core, and how long the processes that it started and that ended have. On a
+// shared machine it is steadier than any clock.
+func (p *process) cpu() (own, started time.Duration) {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
 	_, rest, _ := strings.Cut(string(text), ") ") // behind the name, from the third field on
 	fields := strings.Fields(rest)
-	if len(fields) < 13 {
-		return 0
+	if len(fields) < 15 {
+		return 0, 0
 	}
-	user, _ := strconv.ParseInt(fields[11], 10, 64)
-	system, _ := strconv.ParseInt(fields[12], 10, 64)
-	return time.Duration(user+system) * (time.Second / 100)
+	ticks := func(i int) time.Duration {
+		n, _ := strconv.ParseInt(fields[i], 10, 64)
+		return time.Duration(n) * (time.Second / 100)
+	}
+	return ticks(11) + ticks(12), ticks(13) + ticks(14)
 }
 
 // server is a started "consort dev" or "consort coordinator".
