@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -203,8 +201,7 @@ func (a *Attempt) Stage(outputs ...Output) siteapi.CommitRequest {
 
 func manifest(outputs []Output) (files []siteapi.File, parts [][]siteapi.ManifestFile) {
 	for i, o := range outputs {
-		sum := sha256.Sum256(o.Data)
-		digest := hex.EncodeToString(sum[:])
+		digest := o.SHA256()
 		files = append(files, siteapi.File{Path: o.Path, SHA256: digest, Size: int64(len(o.Data))})
 		if i%siteapi.MaxManifestPart == 0 {
 			parts = append(parts, nil)

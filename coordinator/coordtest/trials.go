@@ -1,6 +1,8 @@
 package coordtest
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -164,4 +166,10 @@ func (s *Site) Complete(url string, outputs ...Output) *Attempt {
 // MainOutput is the main output of the trials and of probe.
 func MainOutput(text string) Output {
 	return Output{Output: "answer", Path: "answer.txt", ContentType: "text/plain", Data: []byte(text)}
+}
+
+// SHA256 is the hash of the output's bytes.
+func (o Output) SHA256() string {
+	sum := sha256.Sum256(o.Data)
+	return hex.EncodeToString(sum[:])
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 
 	"consort/coordinator/command"
 	"consort/coordinator/content"
@@ -65,8 +67,16 @@ const (
 	MaxBytes = 16 << 40
 )
 
+// reported are the states that a site may tell; how an attempt ends has calls of its own.
+var reported = []string{
+	state.AttemptStaging, state.AttemptSubmitted, state.AttemptRunning, state.AttemptSuspended, state.AttemptUploading,
+}
+
 // Report moves an attempt forward.
 func (s *Service) Report(ctx context.Context, a Attempt, r siteapi.Report) (siteapi.Answer, error) {
+	if !slices.Contains(reported, r.State) {
+		return siteapi.Answer{}, fmt.Errorf("%w: state %.40q; an attempt is reported as one of %s", ErrInvalid, r.State, strings.Join(reported, ", "))
+	}
 	return s.tell(ctx, a, &command.Command{Body: &command.Command_ReportAttempt{ReportAttempt: &command.ReportAttempt{
 		Job: a.Job, Epoch: a.Epoch, Site: a.Site, State: r.State, Facts: facts(r.Facts),
 	}}})
@@ -76,6 +86,9 @@ func (s *Service) Report(ctx context.Context, a Attempt, r siteapi.Report) (site
 func (s *Service) tell(ctx context.Context, a Attempt, c *command.Command) (siteapi.Answer, error) {
 	c.Principal = "site:" + a.Site
 	result, err := s.propose(ctx, c)
+	if errors.Is(err, ErrNotFound) {
+		return siteapi.Answer{}, ErrStale // as open says of what is not there
+	}
 	if err != nil {
 		return siteapi.Answer{}, err
 	}
@@ -161,7 +174,8 @@ func (s *Service) Seal(ctx context.Context, a Attempt, r siteapi.SealRequest) (s
 	return siteapi.SealResponse{}, err
 }
 
-// StageManifest keeps one part of the list of outputs. Every file of it must be in the store.
+// StageManifest keeps one part of the list of outputs. Every file of it must have been sealed by this attempt:
+// to know the hash of somebody else's file must not be enough to get it.
 func (s *Service) StageManifest(ctx context.Context, a Attempt, part siteapi.ManifestPart) (siteapi.Answer, error) {
 	if len(part.Files) == 0 || len(part.Files) > siteapi.MaxManifestPart {
 		return siteapi.Answer{}, fmt.Errorf("%w: a part of a manifest has 1 to %d files", ErrInvalid, siteapi.MaxManifestPart)
@@ -169,14 +183,13 @@ func (s *Service) StageManifest(ctx context.Context, a Attempt, part siteapi.Man
 	if part.Part < 0 || part.Part > MaxFiles {
 		return siteapi.Answer{}, fmt.Errorf("%w: part %d", ErrInvalid, part.Part)
 	}
+	if _, _, err := s.open(ctx, a); err != nil {
+		return siteapi.Answer{}, err
+	}
 	body := &command.StageManifest{Job: a.Job, Epoch: a.Epoch, Site: a.Site, Part: int32(part.Part)}
 	for _, f := range part.Files {
-		if !ids.ValidSHA256(f.SHA256) || f.Size < 0 {
-			return siteapi.Answer{}, fmt.Errorf("%w: file %q", ErrInvalid, f.Path)
-		}
-		blob, err := s.cfg.Files.Stat(f.SHA256)
-		if err != nil || blob.Size != f.Size {
-			return siteapi.Answer{}, fmt.Errorf("%w: %q is not sealed", ErrIncomplete, f.Path)
+		if err := s.checkSealed(ctx, a, f); err != nil {
+			return siteapi.Answer{}, err
 		}
 		body.Files = append(body.Files, &command.File{
 			Output: f.Output, Path: f.Path, Sha256: f.SHA256, Size: f.Size, ContentType: f.ContentType,
@@ -185,6 +198,24 @@ func (s *Service) StageManifest(ctx context.Context, a Attempt, part siteapi.Man
 	answer, err := s.tell(ctx, a, &command.Command{Body: &command.Command_StageManifest{StageManifest: body}})
 	failpoint.Here("coordinator-between-manifest-parts")
 	return answer, err
+}
+
+func (s *Service) checkSealed(ctx context.Context, a Attempt, f siteapi.ManifestFile) error {
+	if !ids.ValidSHA256(f.SHA256) || f.Size < 0 {
+		return fmt.Errorf("%w: the SHA-256 or the size of file %.256q is malformed", ErrInvalid, f.Path)
+	}
+	size, sum, err := s.cfg.Uploads.Offset(ctx, a.Job, a.Epoch, f.Path)
+	if errors.Is(err, content.ErrBadPath) {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if err != nil {
+		return fmt.Errorf("look for sealed file %.256q: %w", f.Path, err)
+	}
+	blob, err := s.cfg.Files.Stat(f.SHA256)
+	if err != nil || size != f.Size || sum != f.SHA256 || blob.Size != f.Size {
+		return fmt.Errorf("%w: %.256q is not sealed", ErrIncomplete, f.Path)
+	}
+	return nil
 }
 
 // Commit makes the results visible and the job COMPLETED, in one entry. Repeating it is harmless.
