@@ -31,15 +31,22 @@ func (s *Server) lead(ctx context.Context) error {
 	}, s.revoke)
 	timer := time.NewTimer(startTimeout)
 	defer timer.Stop()
-	select {
-	case <-ready:
-		return nil
-	case <-s.replica.Failed():
-		return fmt.Errorf("start: %w", s.replica.Err())
-	case <-timer.C:
-		return errors.New("the cluster has no leader yet; are the other coordinators running?")
-	case <-ctx.Done():
-		return ctx.Err()
+	for {
+		select {
+		case <-ready:
+			return nil
+		case <-s.replica.Failed():
+			return fmt.Errorf("start: %w", s.replica.Err())
+		case <-timer.C:
+			// A leader that is not ready is going through its log, as long as that takes.
+			if !s.replica.Elected() {
+				return errors.New("the cluster has no leader yet; are the other coordinators running?")
+			}
+			s.cfg.Logger.Warn("still reading the log from before the restart")
+			timer.Reset(startTimeout)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 

@@ -248,6 +248,9 @@ func (r *Replica) Status() Status {
 	return s
 }
 
+// Elected tells whether this node is the leader, be it open for commands and reads already or not.
+func (r *Replica) Elected() bool { return r.raft.State() == raft.Leader }
+
 // Leading tells whether this node leads and its leadership is open for commands and reads.
 func (r *Replica) Leading() bool { return r.term.Load() != nil }
 
