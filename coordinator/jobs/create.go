@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
@@ -16,6 +17,7 @@ import (
 	"consort/shared/definition"
 	"consort/shared/failpoint"
 	"consort/shared/ids"
+	"consort/shared/uws"
 )
 
 // Limits of one job (DESIGN section 12).
@@ -82,6 +84,10 @@ func (s *Service) Create(ctx context.Context, p auth.Principal, r CreateRequest)
 	if err != nil {
 		return nil, err
 	}
+	hash, err := requestHash(r, asked)
+	if err != nil {
+		return nil, err
+	}
 	parameters, folded, err := s.fold(ctx, asked.parameters)
 	if err != nil {
 		return nil, err
@@ -104,23 +110,17 @@ func (s *Service) Create(ctx context.Context, p auth.Principal, r CreateRequest)
 		Retry:               retryPolicy(d),
 		Run:                 r.Run,
 	}
-	if r.RunID != nil {
-		body.RunId = *r.RunID
-	}
+	body.RunId = value(r.RunID)
 	if r.Execution != nil {
 		body.ExecutionSeconds = *r.Execution
 	}
 	if r.Destroy != nil {
 		body.DestructionUs = r.Destroy.UnixMicro()
 	}
-	return s.create(ctx, p, r.Key, body)
+	return s.create(ctx, p, r.Key, hash, body)
 }
 
-func (s *Service) create(ctx context.Context, p auth.Principal, key string, body *command.CreateJob) (*Created, error) {
-	hash, err := requestHash(body)
-	if err != nil {
-		return nil, err
-	}
+func (s *Service) create(ctx context.Context, p auth.Principal, key string, hash []byte, body *command.CreateJob) (*Created, error) {
 	if key == "" {
 		key = ids.NewKey()
 	}
@@ -136,18 +136,36 @@ func (s *Service) create(ctx context.Context, p auth.Principal, key string, body
 	return &Created{ID: result.Job, Definition: body.Definition, Phase: result.Phase}, nil
 }
 
-// requestHash is the same whenever the same is asked for: ids that were made here are left out.
-func requestHash(body *command.CreateJob) ([]byte, error) {
-	asked := proto.CloneOf(body)
-	for _, in := range asked.Inputs {
+// requestHash is the same whenever the same is asked for. What is not the client's is left out: ids made
+// here, and what a newer version of the definition may say otherwise when the client tries again.
+func requestHash(r CreateRequest, asked *resolved) ([]byte, error) {
+	body := &command.CreateJob{Definition: r.Definition, Run: r.Run, Parameters: asked.parameters, RunId: value(r.RunID)}
+	for _, in := range asked.given(r.Request) {
+		in = proto.CloneOf(in)
 		in.Upload = ""
+		body.Inputs = append(body.Inputs, in)
 	}
-	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(asked)
+	if r.Execution != nil {
+		body.ExecutionSeconds = *r.Execution + 1 // 0 was asked for, too
+	}
+	if r.Destroy != nil {
+		body.DestructionUs = r.Destroy.UnixMicro()
+	}
+	body.Resources = mergeResources(nil, asked.resources, r.Request)
+	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(body)
 	if err != nil {
 		return nil, fmt.Errorf("encode the request: %w", err)
 	}
 	hash := sha256.Sum256(data)
 	return hash[:], nil
+}
+
+// value is what p points to, the zero value for nil.
+func value[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
 }
 
 func retryPolicy(d *definition.Definition) *command.Retry {
@@ -168,7 +186,7 @@ type resolved struct {
 // resolve checks what was asked for and finds the results of earlier jobs. All that is wrong is said at
 // once.
 func (s *Service) resolve(ctx context.Context, p auth.Principal, d *definition.Definition, r Request, all bool) (*resolved, error) {
-	if err := checkSizes(r); err != nil {
+	if err := checkSizes(r, s.cfg.Now()); err != nil {
 		return nil, err
 	}
 	values, problems := d.Check(r.Parameters, all)
@@ -216,10 +234,7 @@ func (s *Service) resolve(ctx context.Context, p auth.Principal, d *definition.D
 	return out, nil
 }
 
-// earliestDestruction keeps out times that the state, which counts from 1970, cannot hold.
-var earliestDestruction = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
-
-func checkSizes(r Request) error {
+func checkSizes(r Request, now time.Time) error {
 	if len(r.Parameters) > MaxParameters {
 		return fmt.Errorf("%w: %d parameters; at most %d are allowed", ErrTooLarge, len(r.Parameters), MaxParameters)
 	}
@@ -235,11 +250,11 @@ func checkSizes(r Request) error {
 	if len(r.Uploads) > MaxUploads {
 		return fmt.Errorf("%w: %d files; at most %d are allowed", ErrTooLarge, len(r.Uploads), MaxUploads)
 	}
-	if r.RunID != nil && (utf8.RuneCountInString(*r.RunID) > MaxRunID || !utf8.ValidString(*r.RunID)) {
-		return fmt.Errorf("%w: RUNID must be text of at most %d characters", ErrInvalid, MaxRunID)
+	if id := value(r.RunID); utf8.RuneCountInString(id) > MaxRunID || !uws.LegalXML(id) || strings.ContainsFunc(id, unicode.IsControl) {
+		return fmt.Errorf("%w: RUNID must be text of at most %d characters, without control characters", ErrInvalid, MaxRunID)
 	}
-	if r.Destroy != nil && r.Destroy.Before(earliestDestruction) {
-		return fmt.Errorf("%w: DESTRUCTION %s is long past", ErrInvalid, r.Destroy.Format(time.DateOnly))
+	if r.Destroy != nil && !r.Destroy.After(now) {
+		return fmt.Errorf("%w: DESTRUCTION %s lies in the past", ErrInvalid, r.Destroy.UTC().Format(time.RFC3339))
 	}
 	if r.Execution != nil && (*r.Execution < 0 || *r.Execution > 1<<31-1) {
 		return fmt.Errorf("%w: EXECUTIONDURATION must be 0 to 2147483647 seconds", ErrInvalid)

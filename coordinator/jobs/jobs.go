@@ -136,7 +136,7 @@ func resultError(r *command.Result) error {
 		return nil
 	case sentinel == nil:
 		return fmt.Errorf("apply: %s: %s", r.Code, r.Message)
-	case r.Message == "":
+	case r.Message == "" || r.Message == sentinel.Error():
 		return sentinel
 	}
 	return fmt.Errorf("%w: %s", sentinel, r.Message)

@@ -1,6 +1,7 @@
 package uws
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/gofiber/fiber/v2"
@@ -106,7 +107,7 @@ func (s *Surface) changeable(c *fiber.Ctx) (target, error) {
 		return t, err
 	}
 	if uws.Phase(j.Phase) != uws.Pending {
-		return t, jobs.ErrIllegalPhase
+		return t, fmt.Errorf("%w: parameters can be changed while it is PENDING, and it is %s", jobs.ErrIllegalPhase, j.Phase)
 	}
 	return t, nil
 }
