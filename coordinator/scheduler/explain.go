@@ -5,10 +5,14 @@ import (
 	"time"
 
 	"consort/coordinator/state"
+	"consort/shared/uws"
 )
 
-// Explain says why a queued job waits, in one sentence for its user; empty when there is nothing to say.
+// Explain says why a job waits for a site, in one sentence for its user; empty when it does not.
 func (s *Scheduler) Explain(j *state.Job) string {
+	if uws.Phase(j.Phase) != uws.Queued || j.AttemptOpen {
+		return ""
+	}
 	now := s.cfg.Now()
 	if j.NotBeforeUs > now.UnixMicro() {
 		wait := time.UnixMicro(j.NotBeforeUs).Sub(now).Round(time.Second)

@@ -3,6 +3,7 @@
 package rest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -93,7 +94,9 @@ func (s *Surface) jobs(c *fiber.Ctx) error {
 			return nil
 		}
 		last = j
-		list.Jobs = append(list.Jobs, summary(c, j))
+		row := summary(c, j)
+		row.Reason = cmp.Or(row.Reason, s.Scheduler.Explain(j))
+		list.Jobs = append(list.Jobs, row)
 		return nil
 	})
 	if err != nil {
@@ -143,9 +146,7 @@ func (s *Surface) job(c *fiber.Ctx) error {
 		return hide(err)
 	}
 	view := job(c, j, attempts)
-	if view.Reason == "" && uws.Phase(j.Phase) == uws.Queued && !j.AttemptOpen {
-		view.Reason = s.Scheduler.Explain(j.Job)
-	}
+	view.Reason = cmp.Or(view.Reason, s.Scheduler.Explain(j.Job))
 	return c.JSON(view)
 }
 

@@ -1,6 +1,7 @@
 package uws
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -63,7 +64,7 @@ func (s *Surface) info(j *jobs.Job) *uws.JobInfo {
 		Reason:     j.Reason,
 	}
 	if info.Reason == "" && !uws.Phase(j.Phase).Final() {
-		info.Reason = j.Attempt.GetFacts().GetReason()
+		info.Reason = cmp.Or(s.Explain(j.Job), j.Attempt.GetFacts().GetReason())
 	}
 	if j.AttemptOpen {
 		info.SiteUnreachableSince = s.SilentSince(j.Site)

@@ -19,6 +19,7 @@ import (
 	"consort/coordinator/definitions"
 	"consort/coordinator/jobs"
 	"consort/coordinator/provenance"
+	"consort/coordinator/state"
 	"consort/shared/ids"
 	"consort/shared/uws"
 )
@@ -33,6 +34,8 @@ type Config struct {
 	// SilentSince tells since when a site has been out of contact, the zero time when it is not. Nil: it is
 	// never told.
 	SilentSince func(site string) time.Time
+	// Explain says why a job waits for a site, empty when it does not. Nil: it is never told.
+	Explain func(*state.Job) string
 	// Available tells why the service does not take work now, nil when it does. Nil: always available.
 	Available func() error
 	// Started is when this node began to serve, for VOSI.
@@ -44,6 +47,9 @@ type Surface struct{ Config }
 
 // New returns the surface.
 func New(cfg Config) *Surface {
+	if cfg.Explain == nil {
+		cfg.Explain = func(*state.Job) string { return "" }
+	}
 	if cfg.SilentSince == nil {
 		cfg.SilentSince = func(string) time.Time { return time.Time{} }
 	}
