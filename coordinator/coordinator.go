@@ -224,7 +224,7 @@ func (s *Server) surfaces(guard *auth.Guard) []api.Surface {
 	return []api.Surface{
 		uws.New(uws.Config{
 			Jobs: s.jobs, Definitions: s.definitions, Provenance: records, Guard: guard, Files: s.files,
-			SilentSince: s.scheduler.SilentSince, Available: s.ready, Started: time.Now(),
+			SilentSince: s.scheduler.SilentSince, Explain: s.scheduler.Explain, Available: s.ready, Started: time.Now(),
 		}),
 		rest.New(rest.Config{
 			Jobs: s.jobs, Definitions: s.definitions, Sites: s.sites, Scheduler: s.scheduler, Provenance: records,
