@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -347,7 +348,8 @@ func TestSealNamesBadFiles(t *testing.T) {
 		{Path: "dir/b", SHA256: strings.Repeat("0", 64), Size: 3},
 		{Path: "dir/c", SHA256: sumOfNothing, Size: 0},
 	}}, &answer)
-	if e != nil || fmt.Sprint(answer.Bad) != "[{dir/c missing} {dir/b hash}]" {
+	slices.SortFunc(answer.Bad, func(a, b siteapi.BadFile) int { return strings.Compare(a.Path, b.Path) })
+	if e != nil || fmt.Sprint(answer.Bad) != "[{dir/b hash} {dir/c missing}]" {
 		t.Errorf("%d %+v %+v", status, e, answer)
 	}
 	var offsets siteapi.OffsetResponse

@@ -148,6 +148,7 @@ func (s *Scheduler) take(w *want) (string, bool) {
 	st.free.Slots -= need.Slots
 	st.free.Cores -= min(need.Cores, st.free.Cores)
 	st.free.MemoryBytes -= min(need.MemoryBytes, st.free.MemoryBytes)
+	st.grants.begun++
 	return best, true
 }
 
@@ -166,6 +167,7 @@ func (s *Scheduler) grant(ctx context.Context, j *state.Active, name string) {
 	s.mu.Lock()
 	boot := s.sites[name].boot
 	s.mu.Unlock()
+	defer s.granted(name)
 	result, err := s.cfg.Log.Propose(ctx, &command.Command{
 		Principal: "scheduler",
 		Body: &command.Command_GrantLease{GrantLease: &command.GrantLease{
@@ -179,6 +181,14 @@ func (s *Scheduler) grant(ctx context.Context, j *state.Active, name string) {
 	if err != nil && ctx.Err() == nil {
 		s.cfg.Logger.Warn("grant a lease", "job", j.ID, "site", name, "error", err)
 	}
+}
+
+// granted tells the site's polls that a grant is done.
+func (s *Scheduler) granted(name string) {
+	s.mu.Lock()
+	s.sites[name].grants.done++
+	s.mu.Unlock()
+	s.cfg.Hub.Publish([]watch.Event{{Kind: "lease", Site: name}})
 }
 
 // workLease is how long no other attempt of j is started: its run limit and a grace, in seconds. A job

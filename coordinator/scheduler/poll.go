@@ -25,15 +25,18 @@ func (s *Scheduler) Poll(ctx context.Context, name string, r siteapi.PollRequest
 	defer timer.Stop()
 	offered := false
 	for {
+		grants := s.grantsOf(name)
 		answer, err := s.difference(ctx, name, &r)
 		if err != nil {
 			return nil, err
 		}
+		if s.fenced(name, r.Boot) { // while this poll was held
+			return nil, ErrFenced
+		}
 		if news(answer, &r) || r.Wait <= 0 {
 			return answer, nil
 		}
-		if !offered { // not before: what is open but not in the journal yet takes room too
-			s.offer(name, r.Free)
+		if !offered && s.offer(name, r.Free, grants) {
 			defer s.withdraw(name)
 			offered = true
 		}
@@ -62,18 +65,44 @@ func (s *Scheduler) arrive(name string, r siteapi.PollRequest) error {
 	if st.boot != "" && st.boot != r.Boot && r.Started.Before(st.started) {
 		return ErrFenced
 	}
+	if st.boot != "" && st.boot != r.Boot {
+		s.cfg.Hub.Publish([]watch.Event{{Kind: "fence", Site: name}}) // for the polls of the older one
+	}
 	st.boot, st.started, st.seen, st.poll = r.Boot, r.Started, s.cfg.Now(), r
 	return nil
 }
 
-// offer lets match give the site work for as long as its poll is held open.
-func (s *Scheduler) offer(name string, free siteapi.Capacity) {
+// fenced tells whether an agent is not the one that works for its site.
+func (s *Scheduler) fenced(name, boot string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sites[name].boot != boot
+}
+
+// grants counts the leases of a site that were begun to be granted, and are done, in whatever way.
+type grants struct{ begun, done int }
+
+func (s *Scheduler) grantsOf(name string) grants {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sites[name].grants
+}
+
+// offer lets match give the site work for as long as its poll is held open. It is refused while leases are being
+// granted, or were since before the state was read: they take room that the agent does not know of. The site's
+// topic tells when they are done, and then the poll looks again.
+func (s *Scheduler) offer(name string, free siteapi.Capacity, before grants) bool {
 	s.mu.Lock()
 	st := s.sites[name]
+	if st.grants != before || before.begun != before.done {
+		s.mu.Unlock()
+		return false
+	}
 	st.waiting++
 	st.free = free
 	s.mu.Unlock()
 	s.cfg.Hub.Publish([]watch.Event{{Kind: "offer"}})
+	return true
 }
 
 func (s *Scheduler) withdraw(name string) {

@@ -119,6 +119,7 @@ type site struct {
 	poll    siteapi.PollRequest
 	waiting int              // polls held open
 	free    siteapi.Capacity // what is left of the newest poll's offer
+	grants  grants
 }
 
 // New returns a Scheduler; Run must be running while it is used.
