@@ -181,6 +181,7 @@ func (a *Agent) run(ctx context.Context) error {
 	a.logger.Info("agent started", "site", a.cfg.Site, "cluster", a.cfg.Cluster, "attempts", len(a.attempts),
 		"slots", a.cfg.Batch.Slots, "servers", strings.Join(a.cfg.Servers, " "))
 	a.wg.Go(func() { a.observe(ctx) })
+	a.wg.Go(func() { a.watchPolicy(ctx) })
 	if err := a.pollAll(ctx); err != nil {
 		return err
 	}

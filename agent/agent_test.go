@@ -198,6 +198,60 @@ func TestPolicyDenies(t *testing.T) {
 	w.c.WaitPhase(w.c.Queue(again), "COMPLETED")
 }
 
+// waitPoll waits for a poll that is as wanted.
+func (w *world) waitPoll(what string, want func(siteapi.PollRequest) bool) {
+	w.t.Helper()
+	testWait(w.t, what, func() bool { return slices.ContainsFunc(w.c.Polls(), want) })
+}
+
+func testWait(t *testing.T, what string, want func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !want(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited 10 s for %s", what)
+		}
+	}
+}
+
+// TestPolicyCannotBeRead: while the policy has an error nothing is accepted, and nothing is refused for good. Both
+// this and its end are told while a poll is held.
+func TestPolicyCannotBeRead(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	w.waitPoll("a poll that accepts any", func(p siteapi.PollRequest) bool { return p.Accepts[0] == "*" && !p.Drain })
+	if err := os.WriteFile(w.cfg.Policy, []byte(agenttest.AllowCode+"max_core = 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	lease, started := w.c.Marking(agenttest.Hello)
+	w.waitPoll("a poll that accepts nothing", func(p siteapi.PollRequest) bool { return len(p.Accepts) == 0 && p.Drain })
+	j := w.c.WaitPhase(w.c.Queue(lease), "ERROR") // as one that was granted just before
+	if want := "site " + agenttest.Site + ": the site's policy cannot be read at the moment"; j.Class != "site-transient" || j.Message != want || started() != 0 {
+		t.Errorf("got %s: %s, started %d times", j.Class, j.Message, started())
+	}
+	before := len(w.c.Polls())
+	if err := os.WriteFile(w.cfg.Policy, []byte(agenttest.AllowCode), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	testWait(t, "a poll that accepts any again", func() bool {
+		return slices.ContainsFunc(w.c.Polls()[before:], func(p siteapi.PollRequest) bool { return len(p.Accepts) == 1 && !p.Drain })
+	})
+	again, _ := w.c.Marking(agenttest.Hello)
+	w.c.WaitPhase(w.c.Queue(again), "COMPLETED")
+}
+
+func TestPolicyLimitsOutput(t *testing.T) {
+	w := newWorld(t)
+	if err := os.WriteFile(w.cfg.Policy, []byte(agenttest.AllowCode+"owners = [\"bob\"]\n"+strings.TrimPrefix(agenttest.AllowCode, "format = 1\n")+"max_output = \"4 B\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.start()
+	lease, _ := w.c.Marking(agenttest.Hello)
+	j := w.c.WaitPhase(w.c.Queue(lease), "ERROR")
+	if want := "rule 2, max_output: the outputs have 6 bytes, at most 4 are allowed"; j.Class != "site-config" || !strings.Contains(j.Message, want) {
+		t.Errorf("got %s: %s", j.Class, j.Message)
+	}
+}
+
 func TestCancel(t *testing.T) {
 	w := newWorld(t)
 	w.start()

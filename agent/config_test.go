@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"consort/agent/agenttest"
 	"consort/agent/policy"
@@ -118,40 +117,5 @@ func TestLoadKey(t *testing.T) {
 	}
 	if _, err := loadKey(path); err == nil {
 		t.Error("a file that is no key was accepted")
-	}
-}
-
-func TestPolicyFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "policy.toml")
-	at := time.Now()
-	put := func(text string) {
-		t.Helper()
-		at = at.Add(time.Second)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chtimes(path, at, at); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := openPolicy(path, Config{}.withDefaults().Logger); err == nil {
-		t.Error("a site without a policy started")
-	}
-	digest := strings.Repeat("ab", 32)
-	put("format = 1\n[[allow]]\ndefinition = \"code\"\ndigest = [\"" + digest + "\"]\n")
-	p, err := openPolicy(path, Config{}.withDefaults().Logger)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := p.accepts(); len(got) != 1 || got[0] != digest {
-		t.Errorf("accepts %v", got)
-	}
-	put("format = 1\n[[allow")
-	if got := p.accepts(); len(got) != 0 {
-		t.Errorf("a broken policy accepts %v", got)
-	}
-	put(agenttest.AllowCode)
-	if got := p.accepts(); len(got) != 1 || got[0] != "*" {
-		t.Errorf("the mended policy accepts %v", got)
 	}
 }

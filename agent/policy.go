@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"context"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"slices"
@@ -14,61 +16,77 @@ import (
 	"consort/shared/siteapi"
 )
 
+// policyLook is how often the file of the policy is looked at while a poll is held.
+const policyLook = 2 * time.Second
+
 // policyFile is the site's policy, read again when the file changes. While the file is missing or has an error,
-// nothing is allowed: an administrator who is about to forbid something must not be overheard.
+// nothing new is accepted: an administrator who is about to forbid something must not be overheard. Nor is
+// anything refused, since a slip of the pen is no decision about a job.
 type policyFile struct {
 	path   string
 	logger *slog.Logger
 
-	mu     sync.Mutex
-	now    *policy.Policy
-	stamp  time.Time
-	size   int64
-	broken bool
+	mu   sync.Mutex
+	now  *policy.Policy // the last one that could be read
+	info fs.FileInfo    // of the file that now was read from
+	bad  error          // why the file cannot be read at the moment; nil: it can
 }
 
 // openPolicy reads the policy for the first time; then an error is an error.
 func openPolicy(path string, logger *slog.Logger) (*policyFile, error) {
 	p := &policyFile{path: path, logger: logger}
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("read the site's policy: %w", err)
-	}
-	p.stamp, p.size = info.ModTime(), info.Size()
-	if p.now, err = policy.Load(path); err != nil {
+	if err := p.read(); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-// current is the policy as it is now.
-func (p *policyFile) current() *policy.Policy {
+// read looks at the file before it reads it, so that what is written meanwhile is read the next time.
+func (p *policyFile) read() error {
+	info, err := os.Stat(p.path)
+	if err != nil {
+		return fmt.Errorf("read the site's policy: %w", err)
+	}
+	fresh, err := policy.Load(p.path)
+	if err != nil {
+		return err
+	}
+	p.now, p.info = fresh, info
+	return nil
+}
+
+// current is the policy as it is now, or why it cannot be read.
+func (p *policyFile) current() (*policy.Policy, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.bad == nil && p.unchanged() {
+		return p.now, nil
+	}
+	err := p.read()
+	switch {
+	case err == nil:
+		p.logger.Info("the site's policy was read again", "file", p.path)
+	case p.bad == nil || p.bad.Error() != err.Error():
+		p.logger.Error("the site's policy cannot be read; no job is accepted until it can", "error", err)
+	}
+	if p.bad = err; err != nil {
+		return nil, err
+	}
+	return p.now, nil
+}
+
+func (p *policyFile) unchanged() bool {
 	info, err := os.Stat(p.path)
-	if err == nil && info.ModTime().Equal(p.stamp) && info.Size() == p.size && !p.broken {
-		return p.now
-	}
-	var fresh *policy.Policy
-	if err == nil {
-		fresh, err = policy.Load(p.path)
-	}
-	if err != nil {
-		if !p.broken {
-			p.logger.Error("the site's policy cannot be read; nothing is allowed until it can", "error", err)
-		}
-		p.broken, p.now = true, &policy.Policy{Format: policy.Format}
-		return p.now
-	}
-	p.logger.Info("the site's policy was read again", "file", p.path)
-	p.now, p.stamp, p.size, p.broken = fresh, info.ModTime(), info.Size(), false
-	return p.now
+	return err == nil && os.SameFile(info, p.info) && info.ModTime().Equal(p.info.ModTime()) && info.Size() == p.info.Size()
 }
 
 // allow asks the policy about one lease.
 func (p *policyFile) allow(d *definition.Definition, lease *siteapi.Lease) (attempt.Grant, error) {
-	now := p.current()
-	rule, err := now.Match(policy.Request{
+	now, err := p.current()
+	if err != nil {
+		return attempt.Grant{}, attempt.ErrUndecided // why is for the site's own eyes
+	}
+	number, err := now.Match(policy.Request{
 		Definition: d.Name, Version: d.Version, Digest: lease.Definition.Digest, Owner: lease.Owner,
 		Cores: attempt.Cores(lease.Resources), MemoryBytes: lease.Resources.MemoryBytes,
 		Duration: time.Duration(lease.ExecutionSeconds) * time.Second,
@@ -80,19 +98,49 @@ func (p *policyFile) allow(d *definition.Definition, lease *siteapi.Lease) (atte
 	for _, s := range d.Software {
 		software = append(software, s.Name)
 	}
-	return attempt.Grant{Variables: now.Variables(software...), MaxOutput: int64(rule.MaxOutput)}, nil
+	return attempt.Grant{
+		Variables: now.Variables(software...), Rule: number, MaxOutput: int64(now.Allow[number-1].MaxOutput),
+	}, nil
 }
 
-// accepts lists the digests that the policy names, so that no other work is leased here. A rule that goes by
+// readiness is what a poll says of the policy.
+type readiness struct {
+	accepts []string // digests, sorted; "*": any
+	drain   bool     // nothing is accepted, whatever it is
+}
+
+func (r readiness) equal(other readiness) bool {
+	return r.drain == other.drain && slices.Equal(r.accepts, other.accepts)
+}
+
+// readiness lists the digests that the policy names, so that no other work is leased here. A rule that goes by
 // versions stands for digests that are not known here: then it is "*", any, and the rule decides later.
-func (p *policyFile) accepts() []string {
+func (p *policyFile) readiness() readiness {
+	now, err := p.current()
+	if err != nil {
+		return readiness{accepts: []string{}, drain: true}
+	}
 	digests := []string{}
-	for _, r := range p.current().Allow {
+	for _, r := range now.Allow {
 		if len(r.Digests) == 0 {
-			return []string{"*"}
+			return readiness{accepts: []string{"*"}}
 		}
 		digests = append(digests, r.Digests...)
 	}
 	slices.Sort(digests)
-	return slices.Compact(digests)
+	return readiness{accepts: slices.Compact(digests)}
+}
+
+// watchPolicy has the coordinators hear of a changed policy soon, and not only after the poll that is held.
+func (a *Agent) watchPolicy(ctx context.Context) {
+	ticker := time.NewTicker(policyLook)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			a.decided()
+		}
+	}
 }

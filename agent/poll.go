@@ -38,7 +38,7 @@ func (a *Agent) pollAll(ctx context.Context) error {
 		case client.IsStale(err):
 			return fmt.Errorf("%w: %w", ErrFenced, err)
 		case err != nil:
-			a.logger.Warn("the coordinators do not answer; running jobs go on", "error", err)
+			a.logger.Warn(trouble(err)+"; running jobs go on", "error", err)
 			if pause.Wait(ctx, client.RetryAfter(err)) != nil {
 				return nil
 			}
@@ -60,6 +60,14 @@ func (a *Agent) pollAll(ctx context.Context) error {
 	return nil
 }
 
+// trouble says what kind of failure of a poll err is: whether to look at the enrolment or at the network.
+func trouble(err error) string {
+	if client.IsNotTrusted(err) {
+		return "the coordinators do not accept this site's key; enrol the site again, unless they say that it is the clock"
+	}
+	return "the coordinators cannot be asked now"
+}
+
 // pollOnce polls; a nil answer means that the poll was given up because more is free than it offered.
 func (a *Agent) pollOnce(ctx context.Context) (*siteapi.PollResponse, error) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -68,7 +76,7 @@ func (a *Agent) pollOnce(ctx context.Context) (*siteapi.PollResponse, error) {
 	renew := time.AfterFunc(siteapi.MaxPollWait, cancel)
 	renew.Stop()
 	defer renew.Stop()
-	a.setHeld(&held{offered: request.Free, renew: renew})
+	a.setHeld(&held{offered: request.Free, ready: readiness{request.Accepts, request.Drain}, renew: renew})
 	defer a.setHeld(nil)
 	a.freed() // what became free meanwhile
 	answer, err := a.client.Poll(ctx, request)
@@ -81,6 +89,7 @@ func (a *Agent) pollOnce(ctx context.Context) (*siteapi.PollResponse, error) {
 // held is a poll that the coordinators hold.
 type held struct {
 	offered siteapi.Capacity
+	ready   readiness
 	renew   *time.Timer // ends it
 	soon    bool        // renew was set
 }
@@ -110,13 +119,25 @@ func (a *Agent) freed() {
 	}
 }
 
+// decided sees to it that the coordinators hear at once when the policy accepts something else than the poll that
+// is held says.
+func (a *Agent) decided() {
+	ready := a.policy.readiness()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.held != nil && !a.held.ready.equal(ready) {
+		a.held.renew.Reset(0)
+	}
+}
+
 // much tells whether there is at least twice as much now.
 func much[T int | int64](now, was T) bool { return now > was && now/2 >= was }
 
 func (a *Agent) request() *siteapi.PollRequest {
+	ready := a.policy.readiness()
 	r := &siteapi.PollRequest{
 		Protocol: siteapi.Protocol, Boot: a.boot, Started: a.started, Version: a.cfg.Version, Batch: a.cfg.Batch.System,
-		Free: a.free(), Total: a.total(), Accepts: a.policy.accepts(), Wait: int(siteapi.MaxPollWait / time.Second),
+		Free: a.free(), Total: a.total(), Accepts: ready.accepts, Drain: ready.drain, Wait: int(siteapi.MaxPollWait / time.Second),
 		Attempts: []siteapi.AttemptInfo{},
 	}
 	for _, at := range a.all() {

@@ -1,9 +1,13 @@
 package agent
 
 import (
+	"fmt"
+	"net/http"
+	"strings"
 	"testing"
 
 	"consort/agent/agenttest"
+	"consort/agent/client"
 	"consort/shared/siteapi"
 )
 
@@ -36,5 +40,24 @@ func TestFreeIsBounded(t *testing.T) {
 	a := &Agent{cfg: Config{Batch: Batch{Slots: 2, Cores: 2, MemoryBytes: 1}}}
 	if got, want := a.free(), (siteapi.Capacity{Slots: 2, Cores: 2, MemoryBytes: 1}); got != want {
 		t.Errorf("an idle site offers %+v, want %+v", got, want)
+	}
+}
+
+// TestTrouble: who reads the log learns whether to look at the enrolment or at the network.
+func TestTrouble(t *testing.T) {
+	for _, c := range []struct {
+		status int
+		code   string
+		want   string
+	}{
+		{http.StatusUnauthorized, siteapi.CodeRefused, "do not accept this site's key"},
+		{http.StatusForbidden, siteapi.CodeRevoked, "do not accept this site's key"},
+		{http.StatusUnauthorized, "", "cannot be asked"}, // a proxy's
+		{http.StatusServiceUnavailable, siteapi.CodeBusy, "cannot be asked"},
+	} {
+		err := fmt.Errorf("poll: %w", &client.Error{Status: c.status, Code: c.code})
+		if got := trouble(err); !strings.Contains(got, c.want) {
+			t.Errorf("%d %s: %q, want %q", c.status, c.code, got, c.want)
+		}
 	}
 }

@@ -32,6 +32,10 @@ import (
 // ErrLease means that a journal entry does not hold a lease that this program understands.
 var ErrLease = errors.New("not a lease that this agent understands")
 
+// ErrUndecided means that the site's policy neither allows nor refuses a job, because its file is missing or has
+// an error.
+var ErrUndecided = errors.New("the site's policy cannot be read at the moment")
+
 // errOrdered ends a step because the coordinators want something else of the attempt.
 var errOrdered = errors.New("the coordinators ended the attempt")
 
@@ -59,7 +63,7 @@ type Runtime struct {
 	Bundles *Bundles
 	Logger  *slog.Logger
 
-	// Allow asks the site's policy as it is now. The error says which clause refused.
+	// Allow asks the site's policy as it is now. The error says which clause refused, or is ErrUndecided.
 	Allow func(d *definition.Definition, lease *siteapi.Lease) (Grant, error)
 	// Look asks for a fresh list of the batch system's jobs, after a submit or a cancel.
 	Look func()
@@ -70,6 +74,7 @@ type Runtime struct {
 // Grant is how the site's policy lets an attempt run.
 type Grant struct {
 	Variables map[string]string // environment that the site gives to the code: PATH and more
+	Rule      int               // position of the rule that allowed it, from 1
 	MaxOutput int64             // bytes of all outputs; 0: no limit of the site
 }
 
@@ -77,7 +82,8 @@ type Grant struct {
 type record struct {
 	Facts   siteapi.Facts   `json:"facts"`
 	Argv    []string        `json:"argv,omitempty"`   // without the site's own wrapping; never holds secrets
-	MaxOut  int64           `json:"maxOut,omitempty"` // bytes of all outputs that the site allows; 0: no limit
+	Rule    int             `json:"rule,omitempty"`   // of the policy, that allowed the attempt
+	MaxOut  int64           `json:"maxOut,omitempty"` // bytes of all outputs that the rule allows; 0: no limit
 	End     *batch.Account  `json:"end,omitempty"`    // what the batch system said of the end
 	Failure *Failure        `json:"failure,omitempty"`
 	Gone    bool            `json:"gone,omitempty"`  // nobody waits for the end of this attempt

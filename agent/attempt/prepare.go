@@ -30,8 +30,11 @@ func (a *Attempt) prepare(ctx context.Context) error {
 		return err
 	}
 	grant, err := a.rt.Allow(bundle.Definition, &a.lease)
+	if errors.Is(err, ErrUndecided) {
+		return failf(string(definition.ClassSiteTransient), "site %s: %v", a.rt.Site, err)
+	}
 	if err != nil {
-		return failf(string(definition.ClassSiteConfig), "site %s: %v", a.rt.Site, err)
+		return a.denied(err)
 	}
 	if err := a.dir.make(); err != nil {
 		return transient(err)
@@ -49,10 +52,15 @@ func (a *Attempt) prepare(ctx context.Context) error {
 	}
 	in := a.received(begun)
 	return a.save(journal.Submitting, a.rt.Journal.Put, func(r *record) {
-		r.Argv, r.MaxOut = argv, grant.MaxOutput
+		r.Argv, r.Rule, r.MaxOut = argv, grant.Rule, grant.MaxOutput
 		r.Facts.Staged = time.Now().UTC()
 		r.Facts.Transfers = in
 	})
+}
+
+// denied is the failure of an attempt that the site's policy refuses.
+func (a *Attempt) denied(err error) error {
+	return failf(string(definition.ClassSiteConfig), "site %s: %v", a.rt.Site, err)
 }
 
 func (a *Attempt) bundle(ctx context.Context) (*definition.Bundle, error) {

@@ -16,6 +16,7 @@ import (
 
 	"consort/agent/client"
 	"consort/agent/journal"
+	"consort/agent/policy"
 	"consort/agent/staging"
 	"consort/shared/definition"
 	"consort/shared/failpoint"
@@ -62,22 +63,21 @@ func (a *Attempt) outputs(d *definition.Definition) ([]output, error) {
 	if most := a.lease.MaxFiles; most > 0 && len(all) > most {
 		return nil, failf(string(definition.ClassQuota), "the job left %d files, allowed are %d", len(all), most)
 	}
-	if most := a.mostBytes(); most > 0 && bytes > most {
+	if most := a.lease.MaxBytes; most > 0 && bytes > most {
 		return nil, failf(string(definition.ClassQuota), "the job's outputs have %d bytes, allowed are %d", bytes, most)
+	}
+	if rule, most := a.granted(); most > 0 && bytes > most {
+		return nil, a.denied(policy.TooLarge(rule, bytes, most))
 	}
 	a.found = all
 	return all, nil
 }
 
-// mostBytes is how many bytes of outputs the job and the site allow; 0: any number.
-func (a *Attempt) mostBytes() int64 {
+// granted is which rule of the site's policy allowed the attempt, and how many bytes of outputs; 0: any number.
+func (a *Attempt) granted() (rule int, most int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	most := a.lease.MaxBytes
-	if site := a.rec.MaxOut; site > 0 && (most <= 0 || site < most) {
-		most = site
-	}
-	return most
+	return a.rec.Rule, a.rec.MaxOut
 }
 
 // upload sends outputs and logs, has the outputs sealed, and keeps the manifest.

@@ -106,22 +106,23 @@ func TestRetriesWhatMayWorkLater(t *testing.T) {
 
 func TestFinalAnswers(t *testing.T) {
 	for _, c := range []struct {
-		status         int
-		code           string
-		final, stale   bool
-		revoked, plain bool
+		status       int
+		code         string
+		final, stale bool
+		untrusted    bool
 	}{
 		{status: 409, code: siteapi.CodeStale, final: true, stale: true},
 		{status: 400, code: siteapi.CodeInvalid, final: true},
 		{status: 413, code: "too-large", final: true},
-		{status: 403, code: siteapi.CodeRevoked, revoked: true},
+		{status: 403, code: siteapi.CodeRevoked, untrusted: true},
 		{status: 400, code: siteapi.CodeProtocol},
-		{status: 401, code: siteapi.CodeRefused},
+		{status: 401, code: siteapi.CodeRefused, untrusted: true},
+		{status: 401, code: ""}, // of a proxy
 		{status: 502, code: ""},
 	} {
 		client, _ := serve(t, func(w http.ResponseWriter, _ *http.Request) { refuse(w, c.status, c.code) })
 		_, err := client.Report(t.Context(), ref, siteapi.Report{})
-		if err == nil || IsFinal(err) != c.final || IsStale(err) != c.stale || IsRevoked(err) != c.revoked {
+		if err == nil || IsFinal(err) != c.final || IsStale(err) != c.stale || IsNotTrusted(err) != c.untrusted {
 			t.Errorf("%d %s: got %v (final %v)", c.status, c.code, err, IsFinal(err))
 		}
 	}

@@ -33,8 +33,12 @@ func (e *Error) Error() string {
 // IsStale tells that another attempt of the job is current: stop this one and clean up.
 func IsStale(err error) bool { return hasCode(err, siteapi.CodeStale) }
 
-// IsRevoked tells that the coordinators do not accept the site's key any more.
-func IsRevoked(err error) bool { return hasCode(err, siteapi.CodeRevoked) }
+// IsNotTrusted tells that the coordinators do not take the site's word: its key was revoked, is not the one that it
+// was enrolled with, or belongs to another cluster, or nobody added the site, or its clock is wrong.
+func IsNotTrusted(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && (e.Code == siteapi.CodeRevoked || e.Code == siteapi.CodeRefused && e.Status == http.StatusUnauthorized)
+}
 
 // IsFinal tells that a coordinator understood the message and said no; repeating it is of no use.
 func IsFinal(err error) bool {

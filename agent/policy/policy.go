@@ -79,7 +79,7 @@ type Request struct {
 // Refusal says which clause refused. It is an ErrRefused.
 type Refusal struct {
 	Rule   int    // the position of the rule in the file, from 1; 0 when no rule is for the definition
-	Clause string // the key of the clause: definition, digest, version, owners, max_cores, max_memory, max_duration
+	Clause string // the key of the clause: definition, digest, version, owners, max_cores, max_memory, max_duration, max_output
 	Why    string // for people
 }
 
@@ -150,9 +150,9 @@ func (p *Policy) Allows(r Request) error {
 	return err
 }
 
-// Match returns the first rule that allows the request, for the limits that the caller has to enforce,
-// or a *Refusal.
-func (p *Policy) Match(r Request) (*Rule, error) {
+// Match returns the position, from 1, of the first rule that allows the request, for the limits that the caller
+// has to enforce, or a *Refusal.
+func (p *Policy) Match(r Request) (int, error) {
 	var nearest *Refusal
 	most := -1
 	for i := range p.Allow {
@@ -162,16 +162,21 @@ func (p *Policy) Match(r Request) (*Rule, error) {
 		}
 		passed, clause, why := rule.judge(r)
 		if clause == "" {
-			return rule, nil
+			return i + 1, nil
 		}
 		if passed > most {
 			most, nearest = passed, &Refusal{Rule: i + 1, Clause: clause, Why: why}
 		}
 	}
 	if nearest == nil {
-		return nil, &Refusal{Clause: "definition", Why: fmt.Sprintf("no rule is for the definition %q", r.Definition)}
+		return 0, &Refusal{Clause: "definition", Why: fmt.Sprintf("no rule is for the definition %q", r.Definition)}
 	}
-	return nil, nearest
+	return 0, nearest
+}
+
+// TooLarge is the refusal of outputs that are larger than the rule's MaxOutput.
+func TooLarge(rule int, bytes, most int64) *Refusal {
+	return &Refusal{Rule: rule, Clause: "max_output", Why: fmt.Sprintf("the outputs have %d bytes, at most %d are allowed", bytes, most)}
 }
 
 // judge returns the first clause that refuses, or "", and how many clauses allowed the request before.

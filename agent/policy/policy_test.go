@@ -2,6 +2,7 @@ package policy
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -113,12 +114,16 @@ func TestAllows(t *testing.T) {
 }
 
 func TestMatch(t *testing.T) {
-	rule, err := loadExample(t).Match(Request{Definition: "probe", Digest: digestA, Owner: "alice", Duration: time.Second})
+	p := loadExample(t)
+	n, err := p.Match(Request{Definition: "probe", Digest: digestA, Owner: "alice", Duration: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if rule.MaxOutput != 10*config.GiB {
-		t.Errorf("max_output is %v", rule.MaxOutput)
+	if most := p.Allow[n-1].MaxOutput; most != 10*config.GiB {
+		t.Errorf("max_output is %v", most)
+	}
+	if err := TooLarge(n, 306, 100); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), fmt.Sprintf("rule %d, max_output: the outputs have 306 bytes, at most 100", n)) {
+		t.Errorf("got %v", err)
 	}
 }
 
