@@ -3,15 +3,16 @@ package coordinator
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"consort/coordinator/auth"
+	"consort/coordinator/definitions"
 	"consort/shared/config"
 )
 
@@ -32,7 +33,7 @@ type Config struct {
 	// Default: https://<cluster-id>.consort.invalid.
 	Authority string
 	// Definitions are folders of job definitions to publish at the start.
-	Definitions []fs.FS
+	Definitions []definitions.Folder
 	Auth        auth.Config
 	// LocalOnly is the guard of consort dev: only requests to this machine's own names, no foreign origins,
 	// and whatever came through a proxy is not anonymous.
@@ -94,7 +95,32 @@ func LoadFile(path string) (*File, error) {
 			*p = filepath.Join(filepath.Dir(path), *p)
 		}
 	}
-	return f, nil
+	return f, f.checkTokens(path)
+}
+
+// checkTokens checks what the keys' types alone do not tell, so that the line can still be named.
+func (f *File) checkTokens(path string) error {
+	var errs config.Errors
+	for i, t := range f.AuthConfig().Tokens {
+		if key, problem := t.Check(); problem != "" {
+			errs = append(errs, &config.Error{File: path, Key: fmt.Sprintf("token[%d].%s", i, key), Problem: problem})
+		}
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	where, err := config.Locate(text)
+	if err != nil {
+		return err
+	}
+	for _, e := range errs {
+		e.Line, e.Column = where.Find(e.Key)
+	}
+	return errs.Err()
 }
 
 // AuthConfig is what the file says of callers.
@@ -114,8 +140,12 @@ func (c *Config) validate() error {
 		if a.key == "metrics" && a.address == "" {
 			continue
 		}
-		if _, _, err := net.SplitHostPort(a.address); err != nil {
+		_, port, err := net.SplitHostPort(a.address)
+		if err != nil {
 			return fmt.Errorf("%s: %q is not an address of the form host:port", a.key, a.address)
+		}
+		if _, err := net.LookupPort("tcp", port); err != nil {
+			return fmt.Errorf("%s: %q: a port is a number from 0 to 65535", a.key, a.address)
 		}
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {

@@ -11,6 +11,7 @@ import (
 	"net"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -130,7 +131,10 @@ func (s *Server) listen(context.Context) error {
 		}
 		listener, err := net.Listen("tcp", l.address)
 		if err != nil {
-			return fmt.Errorf("%s: %w; is another consort running? choose another address with --%s", l.key, err, l.key)
+			if errors.Is(err, syscall.EADDRINUSE) {
+				err = fmt.Errorf("%w; is another consort running? choose another address for %s", err, l.key)
+			}
+			return fmt.Errorf("%s: %w", l.key, err)
 		}
 		*l.into = listener
 	}

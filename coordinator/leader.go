@@ -55,10 +55,8 @@ func (s *Server) establish(ctx context.Context) error {
 	if err := s.createCluster(ctx); err != nil {
 		return err
 	}
-	for _, fsys := range s.cfg.Definitions {
-		if err := s.definitions.PublishAll(ctx, fsys); err != nil {
-			return err
-		}
+	if err := s.definitions.PublishAll(ctx, s.cfg.Definitions...); err != nil {
+		return err
 	}
 	s.leading.mu.Lock()
 	defer s.leading.mu.Unlock()

@@ -5,13 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 
 	"github.com/spf13/cobra"
 
 	"consort/coordinator"
-	"consort/examples"
+	"consort/coordinator/definitions"
 	"consort/shared/telemetry"
 )
 
@@ -54,13 +53,13 @@ func runCoordinator(ctx context.Context, path, level, format string, out, talk i
 		Auth: file.AuthConfig(), Version: telemetry.Version().Version, Logger: logger,
 	}
 	if file.Examples {
-		cfg.Definitions = append(cfg.Definitions, fs.FS(examples.FS))
+		cfg.Definitions = append(cfg.Definitions, exampleFolder())
 	}
 	for _, d := range file.Definitions {
 		if info, err := os.Stat(d); err != nil || !info.IsDir() {
 			return fmt.Errorf("%s: definitions: %s is not a folder", path, d)
 		}
-		cfg.Definitions = append(cfg.Definitions, os.DirFS(d))
+		cfg.Definitions = append(cfg.Definitions, definitions.Folder{Name: d, FS: os.DirFS(d)})
 	}
 	server, err := coordinator.Start(ctx, cfg)
 	if err != nil {

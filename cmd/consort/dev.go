@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -15,6 +15,7 @@ import (
 
 	"consort/coordinator"
 	"consort/coordinator/auth"
+	"consort/coordinator/definitions"
 	"consort/examples"
 	"consort/shared/telemetry"
 )
@@ -80,7 +81,7 @@ func runDev(ctx context.Context, f *serverFlags, out, talk io.Writer) error {
 	site := &localSite{dir: filepath.Join(dir, "agent"), server: server, token: f.token, logger: logger}
 	err = site.start(ctx)
 	if err == nil {
-		announce(out, talk, server)
+		announce(out, talk, server, f.token != "")
 		err = waitFirst(ctx, server.Wait, site.wait)
 	}
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
@@ -92,7 +93,7 @@ func runDev(ctx context.Context, f *serverFlags, out, talk io.Writer) error {
 func devConfig(f *serverFlags, logger *slog.Logger) (cfg coordinator.Config, dir string, err error) {
 	cfg = coordinator.Config{
 		HTTP: f.http, SFTP: f.sftp, Peer: f.peer, Metrics: f.metrics, LocalOnly: true,
-		Definitions: []fs.FS{examples.FS}, Version: telemetry.Version().Version, Logger: logger,
+		Definitions: []definitions.Folder{exampleFolder()}, Version: telemetry.Version().Version, Logger: logger,
 		Auth: auth.Config{Anonymous: true, AnonymousOperator: true},
 	}
 	if f.config != "" {
@@ -118,10 +119,32 @@ func devConfig(f *serverFlags, logger *slog.Logger) (cfg coordinator.Config, dir
 		if info, err := os.Stat(d); err != nil || !info.IsDir() {
 			return cfg, "", fmt.Errorf("--definitions %s: not a folder", d)
 		}
-		cfg.Definitions = append(cfg.Definitions, os.DirFS(d))
+		cfg.Definitions = append(cfg.Definitions, definitions.Folder{Name: d, FS: os.DirFS(d)})
+	}
+	if cfg.Auth.Anonymous && !loopback(f.http) {
+		return cfg, "", fmt.Errorf("--http %s: other machines would reach a server that asks for no credentials; give --token TOKEN, or an address of this machine alone, such as 127.0.0.1:8080", f.http)
 	}
 	cfg.Dir = filepath.Join(dir, "coordinator")
 	return cfg, dir, nil
+}
+
+// exampleFolder is the definitions that come with the program.
+func exampleFolder() definitions.Folder { return definitions.Folder{Name: "examples", FS: examples.FS} }
+
+// loopback tells whether only this machine reaches an address. One that is malformed is refused later, for that.
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	ip := net.ParseIP(host)
+	return err != nil || host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// dialable is a listener's address as clients on this machine reach it: one that listens everywhere names no host.
+func dialable(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if ip := net.ParseIP(host); err != nil || host != "" && (ip == nil || !ip.IsUnspecified()) {
+		return address
+	}
+	return net.JoinHostPort("127.0.0.1", port)
 }
 
 func dataDir(given string) (string, error) {
@@ -157,29 +180,38 @@ func waitFirst(ctx context.Context, parts ...func(context.Context) error) error 
 	return <-ended
 }
 
-// readyLine is what scripts wait for.
+// readyLine is what scripts wait for. Its addresses are those that clients on this machine use.
 func readyLine(a coordinator.Addresses) string {
-	line := fmt.Sprintf("ready http=http://%s sftp=%s peer=%s", a.HTTP, a.SFTP, a.Peer)
+	line := fmt.Sprintf("ready http=http://%s sftp=%s peer=%s", dialable(a.HTTP), dialable(a.SFTP), dialable(a.Peer))
 	if a.Metrics != "" {
-		line += " metrics=" + a.Metrics
+		line += " metrics=" + dialable(a.Metrics)
 	}
 	return line
 }
 
-func announce(out, talk io.Writer, server *coordinator.Server) {
+func announce(out, talk io.Writer, server *coordinator.Server, token bool) {
 	a := server.Addresses()
-	base := "http://" + a.HTTP
 	for _, p := range server.Problems() {
 		fmt.Fprintf(talk, "left out: %s\n", p)
 	}
 	fmt.Fprintln(out, readyLine(a))
-	fmt.Fprintf(talk, `
+	fmt.Fprint(talk, welcome("http://"+dialable(a.HTTP), token))
+}
+
+// welcome is what to do first. A token is not repeated: what a program prints ends up in logs.
+func welcome(base string, token bool) string {
+	export, header := "", ""
+	if token {
+		export = "  export CONSORT_TOKEN=...    # the token given with --token\n"
+		header = ` -H "Authorization: Bearer $CONSORT_TOKEN"`
+	}
+	return fmt.Sprintf(`
 Consort runs. Try, in another terminal, from the repository:
 
-  curl -sS -D- -o/dev/null -F series=@examples/periodogram/sunspots.csv -F PHASE=RUN %[1]s/rest/periodogram
+%[2]s  curl -sS -D- -o/dev/null%[3]s -F series=@examples/periodogram/sunspots.csv -F PHASE=RUN %[1]s/rest/periodogram
   bin/consort --server %[1]s job submit periodogram -f series=@examples/periodogram/sunspots.csv --wait
   bin/consort --server %[1]s job ls
 
 Job lists: %[1]s/api/v1/definitions    Ctrl-C stops it; running jobs go on.
-`, base)
+`, base, export, header)
 }

@@ -35,7 +35,7 @@ const siteName = "local"
 
 func (s *localSite) start(ctx context.Context) error {
 	a := s.server.Addresses()
-	base := "http://" + a.HTTP
+	base := "http://" + dialable(a.HTTP)
 	client, err := userapi.New(userapi.Config{Server: base, Token: s.token})
 	if err != nil {
 		return err
@@ -46,7 +46,7 @@ func (s *localSite) start(ctx context.Context) error {
 	}
 	// Ports may differ from the last run's; the pinned host key may not.
 	cfg.Servers = []string{base}
-	cfg.SFTP = []siteapi.SFTP{{Address: a.SFTP, HostKey: cfg.SFTP[0].HostKey}}
+	cfg.SFTP = []siteapi.SFTP{{Address: dialable(a.SFTP), HostKey: cfg.SFTP[0].HostKey}}
 	cfg.Version = telemetry.Version().Version
 	cfg.Logger = s.logger.With("part", "agent")
 	if err := s.allowPublished(ctx, client, cfg.Policy); err != nil {

@@ -80,17 +80,25 @@ type Guard struct {
 	hashes [][sha256.Size]byte
 }
 
+// Check says what is wrong with a token, and with which key of its; two empty texts when it is right.
+func (t Token) Check() (key, problem string) {
+	if raw, err := hex.DecodeString(t.SHA256); err != nil || len(raw) != sha256.Size {
+		return "sha256", "must be 64 hexadecimal digits, what \"sha256sum\" prints of the token"
+	}
+	if t.Name == "" || len(t.Name) > 128 || strings.ContainsAny(t.Name, "\x00\n\r:") {
+		return "name", "must have 1 to 128 characters, without colon or line break"
+	}
+	return "", ""
+}
+
 // New returns a Guard; it fails on a token whose name or hash is malformed.
 func New(cfg Config) (*Guard, error) {
 	g := &Guard{cfg: cfg}
 	for i, t := range cfg.Tokens {
-		raw, err := hex.DecodeString(t.SHA256)
-		if err != nil || len(raw) != sha256.Size {
-			return nil, fmt.Errorf("token %d (%q): sha256 must be 64 hexadecimal digits", i+1, t.Name)
+		if key, problem := t.Check(); problem != "" {
+			return nil, fmt.Errorf("token %d: %s: %s", i+1, key, problem)
 		}
-		if t.Name == "" || len(t.Name) > 128 || strings.ContainsAny(t.Name, "\x00\n\r:") {
-			return nil, fmt.Errorf("token %d: the name must have 1 to 128 characters, without colon or line break", i+1)
-		}
+		raw, _ := hex.DecodeString(t.SHA256) // checked
 		g.hashes = append(g.hashes, [sha256.Size]byte(raw))
 	}
 	return g, nil

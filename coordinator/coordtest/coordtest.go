@@ -6,7 +6,6 @@ package coordtest
 import (
 	"context"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -16,6 +15,7 @@ import (
 
 	"consort/coordinator"
 	"consort/coordinator/auth"
+	"consort/coordinator/definitions"
 	"consort/examples"
 )
 
@@ -41,7 +41,7 @@ func New(t testing.TB, change ...func(*coordinator.Config)) *Node {
 	cfg := coordinator.Config{
 		Dir:  t.TempDir(),
 		HTTP: "127.0.0.1:0", SFTP: "127.0.0.1:0", Peer: "127.0.0.1:0",
-		Definitions: []fs.FS{examples.FS},
+		Definitions: []definitions.Folder{{Name: "examples", FS: examples.FS}},
 		Auth: auth.Config{Anonymous: true, Tokens: []auth.Token{
 			{Name: "alice", SHA256: auth.HashToken(Alice)},
 			{Name: "bob", SHA256: auth.HashToken(Bob)},

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"consort/coordinator"
+	"consort/coordinator/definitions"
 	"consort/shared/siteapi"
 	"consort/shared/userapi"
 )
@@ -110,7 +111,9 @@ func Trials() fs.FS {
 }
 
 // WithTrials is an option of New that publishes Trials beside the examples.
-func WithTrials(c *coordinator.Config) { c.Definitions = append(c.Definitions, Trials()) }
+func WithTrials(c *coordinator.Config) {
+	c.Definitions = append(c.Definitions, definitions.Folder{Name: "trials", FS: Trials()})
+}
 
 // Eventually waits until ok is true, and fails the test when it is not within 20 s.
 func Eventually(t testing.TB, what string, ok func() bool) {

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"sort"
 	"strings"
@@ -66,31 +65,6 @@ func New(log Log, st State, files Files) *Service {
 	return &Service{log: log, state: st, files: files, parsed: map[string]*definition.Definition{}}
 }
 
-// PublishAll publishes every folder of fsys that holds a definition.toml. One that is wrong is kept among
-// Problems, and the others go on; the error is of the cluster (no leader, no disk), not of a definition.
-func (s *Service) PublishAll(ctx context.Context, fsys fs.FS) error {
-	dirs, err := fs.ReadDir(fsys, ".")
-	if err != nil {
-		return fmt.Errorf("list definitions: %w", err)
-	}
-	for _, d := range dirs {
-		if _, err := fs.Stat(fsys, d.Name()+"/definition.toml"); err != nil {
-			continue
-		}
-		bundle, err := definition.Load(fsys, d.Name())
-		if err == nil {
-			err = s.Publish(ctx, bundle)
-			if err != nil && !errors.Is(err, ErrRefused) {
-				return fmt.Errorf("publish %s: %w", d.Name(), err)
-			}
-		}
-		if err != nil {
-			s.addProblem(err.Error())
-		}
-	}
-	return nil
-}
-
 // Publish stores a definition's files and makes its version known. Publishing the same bytes again changes
 // nothing. It fails with ErrRefused when the version exists with other bytes, or the name is taken.
 func (s *Service) Publish(ctx context.Context, bundle *definition.Bundle) error {
@@ -114,13 +88,8 @@ func (s *Service) Publish(ctx context.Context, bundle *definition.Bundle) error 
 	return nil
 }
 
-func (s *Service) addProblem(text string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.problems = append(s.problems, text)
-}
-
-// Problems tells what was wrong with definitions that PublishAll left out, with file, line and key.
+// Problems tells what was wrong with definitions that the last PublishAll left out: one line each, with file, line
+// and key.
 func (s *Service) Problems() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -3,7 +3,6 @@ package worldtest
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -13,6 +12,7 @@ import (
 	"consort/agent/policy"
 	"consort/coordinator"
 	"consort/coordinator/auth"
+	"consort/coordinator/definitions"
 	"consort/examples"
 	"consort/shared/userapi"
 )
@@ -35,7 +35,7 @@ func newInProcess(t *testing.T) *world {
 	p := &inProcess{world: newWorld(t)}
 	p.cfg = coordinator.Config{
 		Dir: filepath.Join(p.dir, "coordinator"), HTTP: "127.0.0.1:0", SFTP: "127.0.0.1:0", Peer: "127.0.0.1:0",
-		Definitions: []fs.FS{examples.FS, os.DirFS(p.definitions)}, LocalOnly: true,
+		Definitions: []definitions.Folder{{Name: "examples", FS: examples.FS}, {Name: p.definitions, FS: os.DirFS(p.definitions)}}, LocalOnly: true,
 		Auth: auth.Config{Anonymous: true, AnonymousOperator: true}, Version: "test",
 		Logger: slog.New(slog.NewTextHandler(&p.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
