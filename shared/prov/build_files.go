@@ -46,10 +46,7 @@ func (b *builder) inputs() {
 	for _, f := range b.rec.Definition.Inputs {
 		described[f.Role] = true
 	}
-	began := time.Time{}
-	if d := b.deciding(); d != nil {
-		began = d.Started
-	}
+	began, known := b.began()
 	number := map[string]int{}
 	for i := range b.rec.Inputs {
 		in := &b.rec.Inputs[i]
@@ -60,20 +57,33 @@ func (b *builder) inputs() {
 		}
 		s := source{role: in.Role, n: n, entity: inputEntity(in), sha: in.SHA256}
 		b.inputFile(in, s.entity)
-		if !began.IsZero() {
+		if known {
 			s.used = UsedID(b.rec.Job, in.Role, n)
 			l := attrList{{nameRole, String(in.Role)}}
 			if described[in.Role] {
 				l.put(voprovTerm("usageDescription"), Name(b.part(PartUsed, in.Role)))
 			}
-			use := Record{Kind: Usage, ID: s.used, Refs: []QName{b.job, s.entity}, Time: began, Attrs: l}
-			if outside(began, b.rec.Started, b.rec.Ended) {
-				use.Time = time.Time{} // clocks differ: the attempt says so, and has the site's time
-			}
-			b.add(use)
+			b.add(Record{Kind: Usage, ID: s.used, Refs: []QName{b.job, s.entity}, Time: began, Attrs: l})
 		}
 		b.sources = append(b.sources, s)
 	}
+}
+
+// began is when the job began to use its inputs, in the coordinators' time, and whether it ever did. The time is zero
+// where the site's clock does not tell it.
+func (b *builder) began() (at time.Time, known bool) {
+	d := b.deciding()
+	if d == nil || d.Started.IsZero() {
+		return time.Time{}, false
+	}
+	at = d.Started
+	if at.Before(b.rec.Started) { // the coordinators heard of the start when it had happened
+		at = b.rec.Started
+	}
+	if start, end := b.span(d); b.skewed(d, start, end) || outside(at, b.rec.Started, b.rec.Ended) {
+		return time.Time{}, true
+	}
+	return at, true
 }
 
 // inputFile states the entity of an input. Of an earlier job's result only what that job's own record says
@@ -150,6 +160,8 @@ func (b *builder) attempt(id QName, a *AttemptRecord) {
 	l.text(fedTerm("node"), a.Node)
 	l.time(fedTerm("leasedAt"), a.Leased)
 	l.time(fedTerm("submittedAt"), a.Submitted)
+	l.time(fedTerm("startedAt"), a.Started)
+	l.time(fedTerm("endedAt"), a.Ended)
 	l.text(fedTerm("outcome"), a.Outcome)
 	if a.Exit != nil {
 		l.put(fedTerm("exitCode"), Int(*a.Exit))
@@ -161,11 +173,51 @@ func (b *builder) attempt(id QName, a *AttemptRecord) {
 	}
 	l.positive(fedTerm("maxRSS"), a.MaxRSS)
 	l.positive(fedTerm("cores"), int64(a.Cores))
-	skewed := func(t time.Time) bool { return !t.IsZero() && outside(t, b.rec.Started, b.rec.Ended) }
-	if a.Outcome == OutcomeCommitted && (skewed(a.Started) || skewed(a.Ended)) {
+	start, end := b.span(a)
+	if b.skewed(a, start, end) {
 		l.put(fedTerm("clockSkew"), Boolean(true))
 	}
-	b.add(Record{Kind: Activity, ID: id, Time: a.Started, End: a.Ended, Attrs: l})
+	b.add(Record{Kind: Activity, ID: id, Time: start, End: end, Attrs: l})
+}
+
+// span is when an attempt began and ended in the site's time, with the transfers that are parts of it: inputs come
+// before the code starts, results go after it has ended.
+func (b *builder) span(a *AttemptRecord) (start, end time.Time) {
+	start, end = a.Started, a.Ended
+	begins := func(t time.Time) {
+		if !t.IsZero() && (start.IsZero() || t.Before(start)) {
+			start = t
+		}
+	}
+	begins(a.Submitted)
+	for i := range b.rec.Transfers {
+		t := &b.rec.Transfers[i]
+		if t.Epoch != a.Epoch {
+			continue
+		}
+		begins(t.Started)
+		if !end.IsZero() && t.Ended.After(end) {
+			end = t.Ended
+		}
+	}
+	return start, end
+}
+
+// clockTolerance is how far the clocks of site and coordinators may differ without a note: about as much as an
+// agent notices.
+const clockTolerance = 3 * time.Second
+
+// skewed tells that the site's clock was wrong: the attempt began before the coordinators leased it, or its results
+// were theirs before it had ended.
+func (b *builder) skewed(a *AttemptRecord, start, end time.Time) bool {
+	leased := a.Leased
+	if leased.IsZero() {
+		leased = b.rec.Created
+	}
+	if !start.IsZero() && start.Before(leased.Add(-clockTolerance)) {
+		return true
+	}
+	return a.Outcome == OutcomeCommitted && !b.rec.Ended.IsZero() && end.After(b.rec.Ended.Add(clockTolerance))
 }
 
 // operators states the programs that ran an attempt, on behalf of the site.

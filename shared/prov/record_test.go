@@ -226,6 +226,56 @@ func TestAbortedBeforeStart(t *testing.T) {
 	}
 }
 
+// TestOneClock: the coordinators hear of a start when it has happened, and lease a job long before. Neither means
+// that the clocks differ.
+func TestOneClock(t *testing.T) {
+	r := completed()
+	r.Attempts[0].Started = r.Started.Add(-100 * time.Millisecond)
+	r.Transfers[1].Ended = r.Ended.Add(time.Second)
+	g := graphOf(t, r)
+	a, _ := g.Get(Activity, AttemptID(job1, 1))
+	if v, ok := a.Attr(fedTerm("clockSkew")); ok {
+		t.Errorf("clockSkew is %v", v)
+	}
+	if u, _ := g.Get(Usage, UsedID(job1, "series", 0)); !u.Time.Equal(r.Started) {
+		t.Errorf("the usage is at %v, the start of the job at %v", u.Time, r.Started)
+	}
+}
+
+// TestPartsLieInsideAttempts: a transfer is a part of its attempt, also in time.
+func TestPartsLieInsideAttempts(t *testing.T) {
+	r := completed()
+	g := graphOf(t, r)
+	a, _ := g.Get(Activity, AttemptID(job1, 1))
+	for n := range r.Transfers {
+		x, ok := g.Get(Activity, TransferID(job1, n+1))
+		if !ok || outside(x.Time, a.Time, a.End) || outside(x.End, a.Time, a.End) {
+			t.Errorf("transfer %d from %v to %v, attempt from %v to %v", n+1, x.Time, x.End, a.Time, a.End)
+		}
+	}
+	if v, _ := a.Attr(fedTerm("startedAt")); v != DateTime(at(6)) {
+		t.Errorf("the code started at %v", v)
+	}
+	if v, _ := a.Attr(fedTerm("endedAt")); v != DateTime(at(18)) {
+		t.Errorf("the code ended at %v", v)
+	}
+}
+
+// TestClockAhead: results that came before they were made.
+func TestClockAhead(t *testing.T) {
+	r := completed()
+	r.Attempts[0].Ended = r.Ended.Add(time.Minute)
+	a, _ := graphOf(t, r).Get(Activity, AttemptID(job1, 1))
+	if v, _ := a.Attr(fedTerm("clockSkew")); v != Boolean(true) {
+		t.Errorf("attempt %+v", a)
+	}
+	r.Attempts[0].Outcome = "cancelled" // ends after its job by nature
+	a, _ = graphOf(t, r).Get(Activity, AttemptID(job1, 1))
+	if v, ok := a.Attr(fedTerm("clockSkew")); ok {
+		t.Errorf("clockSkew is %v", v)
+	}
+}
+
 func TestClockSkew(t *testing.T) {
 	r := completed()
 	r.Attempts[0].Started = at(-60)
@@ -303,6 +353,7 @@ func TestFromRecordRefuses(t *testing.T) {
 	if _, err := FromRecord(twice, authority); err != nil {
 		t.Errorf("a result told twice: %v", err)
 	}
+	twice.Transfers = nil // from which an attempt has its start too
 	twice.Attempts = append(twice.Attempts, AttemptRecord{Epoch: 1, Started: at(900)})
 	if _, err := FromRecord(twice, authority); !errors.Is(err, ErrConflict) {
 		t.Errorf("one epoch with two starts: %v", err)
