@@ -134,7 +134,11 @@ func readMeta(txn *badger.Txn) (*Meta, error) {
 }
 
 func openDatabase(cfg Config, name string, sync bool) (*handle, error) {
-	db, err := badger.Open(badgerOptions(filepath.Join(cfg.Dir, name), cfg.Logger, sync))
+	path := filepath.Join(cfg.Dir, name)
+	if err := verifyDatabase(path, cfg.Logger); err != nil {
+		return nil, err
+	}
+	db, err := badger.Open(badgerOptions(path, cfg.Logger, sync))
 	if err == nil {
 		return &handle{db: db, name: name}, nil
 	}

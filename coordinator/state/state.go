@@ -105,14 +105,21 @@ func Open(cfg Config) (*Store, error) {
 	s := &Store{cfg: cfg}
 	h, err := openCurrent(cfg)
 	if err != nil {
-		return nil, fmt.Errorf("open state in %s: %w", cfg.Dir, err)
+		return nil, openError(cfg, err)
 	}
 	l, err := load(h)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open state in %s: %w", cfg.Dir, err), h.db.Close())
+		return nil, errors.Join(openError(cfg, err), h.db.Close())
 	}
 	s.install(h, l)
 	return s, nil
+}
+
+func openError(cfg Config, err error) error {
+	if errors.Is(err, ErrCorrupt) {
+		return fmt.Errorf("open state in %s: %w; move the folder away, and the state is made again from a whole Raft log, or restore the data directory from a backup", cfg.Dir, err)
+	}
+	return fmt.Errorf("open state in %s: %w", cfg.Dir, err)
 }
 
 // loaded is what a store keeps in memory of its database.
