@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -211,8 +212,49 @@ func TestFoldTakesThePeriodogramsSeries(t *testing.T) {
 	if want := "<TR><TD>1700</TD><TD>-1</TD><TD>0.954545455</TD>"; !strings.Contains(out["folded"], want) {
 		t.Errorf("the table lacks %s", want)
 	}
-	if !strings.Contains(out["plot"], "SUNACTIVITY folded at 11 yr") {
+	if !strings.Contains(out["plot"], "SUNACTIVITY minus mean folded at 11 yr") {
 		t.Error("the plot does not say what it shows")
+	}
+	again := run(t, "periodogram", nil, map[string][]byte{"series": []byte(cleaned)}).outputs(t)["cleaned"]
+	if head, _, _ := strings.Cut(again, "\n"); head != "YEAR,SUNACTIVITY minus mean" {
+		t.Errorf("cleaned twice, the header is %q", head)
+	}
+}
+
+var (
+	pointY = regexp.MustCompile(`<circle cx="[0-9.]+" cy="([0-9.]+)" r="2.5"/>`)
+	tickY  = regexp.MustCompile(`stroke="#ddd"/><text x="82" y="[0-9.]+" text-anchor="end">(-?[0-9.e+-]+)</text>`)
+)
+
+// TestFoldedPointsAreWhole: no point lies on the edge of the plot, whatever the values are.
+func TestFoldedPointsAreWhole(t *testing.T) {
+	for name, c := range map[string]struct {
+		series string
+		ticks  []string
+	}{
+		"counts":    {"1,0\n2,150\n3,50\n4,100\n", []string{"0", "50", "100", "150"}},
+		"no mean":   {"1,-49.75\n2,140.4\n3,0\n", []string{"-50", "0", "50", "100"}},
+		"constant":  {"1,7\n2,7\n3,7\n", []string{"7"}},
+		"negative":  {"1,-3\n2,-1\n3,-2\n", []string{"-3", "-2.5", "-2", "-1.5", "-1"}},
+		"magnitude": {"1,1234567.25\n2,1234567.5\n3,1234567.3\n", nil},
+	} {
+		plot := run(t, "fold", map[string][]string{"period": {"2.5"}}, map[string][]byte{"series": []byte(c.series)}).outputs(t)["plot"]
+		points := pointY.FindAllStringSubmatch(plot, -1)
+		if len(points) != 2*strings.Count(c.series, "\n") {
+			t.Errorf("%s: %d points", name, len(points))
+		}
+		for _, p := range points {
+			if y, err := strconv.ParseFloat(p[1], 64); err != nil || y < 60+2.5 || y > 400-2.5 {
+				t.Errorf("%s: a point at %s, the plot is from 60 to 400", name, p[1])
+			}
+		}
+		var ticks []string
+		for _, m := range tickY.FindAllStringSubmatch(plot, -1) {
+			ticks = append(ticks, m[1])
+		}
+		if len(ticks) == 0 || c.ticks != nil && !slices.Equal(ticks, c.ticks) {
+			t.Errorf("%s: ticks %v, want %v", name, ticks, c.ticks)
+		}
 	}
 }
 

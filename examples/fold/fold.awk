@@ -116,12 +116,13 @@ function write_votable(    f, i) {
 function x_of(p) { return left + width * p / 2 }
 function y_of(v) { return top + height * (ceiling - v) / (ceiling - base) }
 
-function write_plot(    f, i, v, step, shift, stride) {
+function write_plot(    f, i, v, range, step, shift, stride) {
 	f = "folded.svg"
 	left = 90; top = 60; width = 770; height = 340
-	step = nice(((highest > lowest) ? highest - lowest : 1) / 5)
-	base = step * floor(lowest / step)
-	ceiling = step * (floor(highest / step) + 1)
+	range = (highest > lowest) ? highest - lowest : 1
+	step = nice(range / 5)
+	base = lowest - range / 20 # the axis is nowhere near a point
+	ceiling = highest + range / 20
 	stride = int(n / 4000) + 1
 	print "<?xml version=\"1.0\" encoding=\"UTF-8\"?>" > f
 	print "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 900 480\" width=\"900\" height=\"480\" role=\"img\" aria-labelledby=\"t d\" font-family=\"sans-serif\" font-size=\"14\" fill=\"#222\">" > f
@@ -129,7 +130,7 @@ function write_plot(    f, i, v, step, shift, stride) {
 	printf "<desc id=\"d\">%d points from %.4g to %.4g over phase, two cycles, with the means of %d bins.</desc>\n", n, lowest, highest, bins > f
 	print "<rect width=\"900\" height=\"480\" fill=\"#fff\"/>" > f
 	printf "<text x=\"%d\" y=\"36\" font-size=\"18\">%s folded at %.5g %s</text>\n", left, xml(value_name), period, unit > f
-	for (v = base; v < ceiling + step / 2; v += step)
+	for (v = -step * floor(-base / step); v <= ceiling; v += step)
 		printf "<path d=\"M%d %.1fH%d\" stroke=\"#ddd\"/><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.6g</text>\n", left, y_of(v), left + width, left - 8, y_of(v) + 5, tidy(v, step) > f
 	for (v = 0; v < 2.1; v += 0.5)
 		printf "<path d=\"M%.1f %dv6\" stroke=\"#222\"/><text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.1f</text>\n", x_of(v), top + height, x_of(v), top + height + 22, v > f

@@ -164,9 +164,14 @@ function write_summary(    f) {
 
 function write_cleaned(    f, i) {
 	f = "cleaned.csv"
-	print time_name "," value_name > f
+	print time_name "," less_mean(value_name) > f
 	for (i = 1; i <= n; i++) printf "%.15g,%.9g\n", t[i], y[i] > f
 	close(f)
+}
+
+# less_mean says in a column's name what was done to the values, once.
+function less_mean(name) {
+	return (name ~ / minus mean$/) ? name : substr(name, 1, 29) " minus mean"
 }
 
 function write_votable(    f, k) {
