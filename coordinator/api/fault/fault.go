@@ -52,6 +52,9 @@ func TooLarge(message string) error {
 // NotFound is the error for what is not there.
 func NotFound(message string) error { return &Error{http.StatusNotFound, "not-found", message} }
 
+// NoJob is the error for a job that is not there, was deleted, or is not for the caller to see: nobody can tell which.
+func NoJob() error { return NotFound("there is no such job") }
+
 type rule struct {
 	err    error
 	status int
@@ -63,8 +66,8 @@ var rules = []rule{
 	{auth.ErrBadCredentials, http.StatusUnauthorized, "bad-credentials"},
 	{auth.ErrUnauthenticated, http.StatusUnauthorized, "unauthenticated"},
 	{auth.ErrForbidden, http.StatusForbidden, "forbidden"},
-	{siteapi.ErrBadToken, http.StatusUnauthorized, siteapi.CodeRefused},
 	{sites.ErrRevoked, http.StatusForbidden, siteapi.CodeRevoked},
+	{siteapi.ErrBadToken, http.StatusUnauthorized, siteapi.CodeRefused},
 	{sites.ErrRefused, http.StatusForbidden, siteapi.CodeRefused},
 	{sites.ErrProtocol, http.StatusBadRequest, siteapi.CodeProtocol},
 	{scheduler.ErrFenced, http.StatusConflict, siteapi.CodeStale},
@@ -113,6 +116,9 @@ func Of(err error) Fault {
 			continue
 		}
 		f := Fault{Status: r.status, Code: r.code, Message: err.Error(), Challenge: r.status == http.StatusUnauthorized}
+		if err == jobs.ErrNotFound { // whatever else is not there says what it is
+			f.Message = NoJob().Error()
+		}
 		if r.status == http.StatusServiceUnavailable {
 			f.RetryAfter = 2 * time.Second
 		}
@@ -131,8 +137,16 @@ func messageOf(e *fiber.Error) string {
 		return "there is nothing at this address"
 	case http.StatusMethodNotAllowed:
 		return "this method is not allowed here; see the Allow header"
+	case http.StatusRequestHeaderFieldsTooLarge:
+		return "the header of the request is too large"
+	case http.StatusRequestTimeout:
+		return "the request came too slowly"
+	case http.StatusRequestEntityTooLarge:
+		return "the body of the request is too large"
+	case http.StatusBadRequest:
+		return "this is not a well-formed HTTP request"
 	}
-	return e.Message
+	return http.StatusText(e.Code)
 }
 
 func codeOf(status int) string {

@@ -52,3 +52,25 @@ func TestOf(t *testing.T) {
 		}
 	}
 }
+
+// TestMessages: what libraries say is never passed on, and a job that is not there is told in one way.
+func TestMessages(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{jobs.ErrNotFound, "there is no such job"},
+		{NoJob(), "there is no such job"},
+		{fmt.Errorf("%w: no such input file", jobs.ErrNotFound), "not found: no such input file"},
+		{fiber.NewError(400, "error when reading request headers: GET /secret"), "this is not a well-formed HTTP request"},
+		{fiber.NewError(431, "secret"), "the header of the request is too large"},
+		{fiber.NewError(408, "secret"), "the request came too slowly"},
+		{fiber.NewError(413, "secret"), "the body of the request is too large"},
+		{fiber.NewError(502, "secret"), "Bad Gateway"},
+	} {
+		if got := Of(c.err).Message; got != c.want {
+			t.Errorf("%v: %q, want %q", c.err, got, c.want)
+		}
+	}
+}
+
