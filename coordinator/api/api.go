@@ -120,6 +120,7 @@ func New(cfg Config) (*Server, error) {
 	s.app.Server().MaxConnsPerIP = cfg.MaxConnsPerIP
 	s.app.Server().Logger = quiet{cfg.Logger}
 	s.app.Server().NoDefaultServerHeader = true
+	s.app.Server().Handler = knownMethods(s.app.Server().Handler)
 
 	s.app.Use(s.observe, s.checkProtocol, s.prepare)
 	s.app.Get("/healthz", health(func() error { return nil }))

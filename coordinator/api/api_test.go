@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
@@ -169,6 +170,11 @@ func TestProtocol(t *testing.T) {
 		"dots":              {"GET /echo/%2e%2e HTTP/1.1\r\nHost: x\r\n\r\n", 404, false},
 		"long name":         {"GET /echo/" + strings.Repeat("a", 10_000) + " HTTP/1.1\r\nHost: x\r\n\r\n", 404, false},
 		"other method":      {"PUT /who HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 405, false},
+		"unknown method":    {"FOO /who HTTP/1.1\r\nHost: x\r\n\r\n", 405, false},
+		"unknown, body":     {"FOO /who HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\na=b", 405, false},
+		"unknown, nowhere":  {"FOO /nothing HTTP/1.1\r\nHost: x\r\n\r\n", 404, false},
+		"compressed":        {"POST /form HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\na=b", 415, false},
+		"identity":          {"POST /form HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Encoding: Identity\r\nContent-Length: 3\r\n\r\na=b", 200, false},
 		"length over limit": {"POST /form HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 9999999\r\n\r\na=" + strings.Repeat("x", 64<<10), 413, true},
 		"continue":          {"POST /form HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\na=b", 200, false},
 	} {
@@ -183,9 +189,44 @@ func TestProtocol(t *testing.T) {
 		if c.status == 405 && header.Get("Allow") != "GET, HEAD" {
 			t.Errorf("Allow: %q", header.Get("Allow"))
 		}
+		if c.status >= 400 && (strings.Count(body, "\n") != 1 || len(body) > 200 || strings.Contains(body, "Host:") || strings.Contains(body, "error when")) {
+			t.Errorf("%s: the text is not ours: %q", name, body)
+		}
+		if c.status == 415 && header.Get("Accept-Encoding") != "identity" {
+			t.Errorf("%s: Accept-Encoding %q", name, header.Get("Accept-Encoding"))
+		}
 		if header.Get("Server") != "" {
 			t.Errorf("Server: %q", header.Get("Server"))
 		}
+	}
+}
+
+// TestMetricsByRoute: labels are patterns, and one word for what no route answered.
+func TestMetricsByRoute(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	addr, _ := start(t, func(c *api.Config) { c.Registerer = registry })
+	for _, call := range []struct{ method, path string }{
+		{"GET", "/who"}, {"GET", "/echo/a"}, {"GET", "/nothing"}, {"PUT", "/who"}, {"FOO", "/who"}, {"GET", "/"},
+	} {
+		do(t, addr, call.method, call.path, nil)
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]uint64{}
+	for _, m := range families[0].GetMetric() {
+		var key []string
+		for _, l := range m.GetLabel() {
+			key = append(key, l.GetValue())
+		}
+		got[strings.Join(key, " ")] = m.GetHistogram().GetSampleCount()
+	}
+	want := map[string]uint64{
+		"GET /who 2xx": 1, "GET /echo/:name 2xx": 1, "GET none 4xx": 2, "PUT none 4xx": 1, "TRACE none 4xx": 1,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

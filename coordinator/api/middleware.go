@@ -7,10 +7,12 @@ import (
 	"net/url"
 	"regexp"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
 
 	"consort/coordinator/api/fault"
 	"consort/coordinator/api/request"
@@ -57,8 +59,8 @@ func (s *Server) guarded(c *fiber.Ctx) (err error) {
 func (s *Server) record(c *fiber.Ctx, took time.Duration) {
 	route := c.Route().Path
 	status := c.Response().StatusCode()
-	if status == http.StatusNotFound && route == "/" {
-		route = "none"
+	if route == "/" {
+		route = "none" // only the middleware was reached: no such route, not with this method, or refused
 	}
 	s.metrics.observe(c.Method(), route, status, took)
 	s.cfg.Logger.InfoContext(request.Context(c), "request",
@@ -95,6 +97,17 @@ func hasHeader(raw []byte, name string) bool {
 		}
 	}
 	return false
+}
+
+// knownMethods lets the router answer methods that HTTP does not define. It would refuse them by itself, as no request
+// at all; as TRACE, which no route takes, they are not allowed here like any other (RFC 9110, section 15.5.6).
+func knownMethods(next fasthttp.RequestHandler) fasthttp.RequestHandler {
+	return func(ctx *fasthttp.RequestCtx) {
+		if !slices.Contains(fiber.DefaultMethods, string(ctx.Method())) {
+			ctx.Request.Header.SetMethod(fiber.MethodTrace)
+		}
+		next(ctx)
+	}
 }
 
 // prepare finds the base of links and sets the headers that every answer has.

@@ -124,7 +124,7 @@ func (s *Service) Content(ctx context.Context, a Attempt, sha256 string) (*os.Fi
 		return nil, err
 	}
 	if !needed {
-		return nil, ErrNotFound
+		return nil, fmt.Errorf("%w: the lease names no such content", ErrNotFound)
 	}
 	return s.cfg.Files.Open(sha256)
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -32,15 +33,19 @@ type ListQuery struct {
 }
 
 // Cursor returns the cursor that goes on after j.
-func Cursor(j *Job) string { return strconv.FormatInt(j.CreatedUs, 36) }
+func Cursor(j *Job) string { return cursorPrefix + strconv.FormatInt(j.CreatedUs, 36) }
+
+// cursorPrefix tells a cursor from any other text that happens to be a number.
+const cursorPrefix = "c."
 
 // parseCursor returns the time before which a list begins.
 func parseCursor(c string) (int64, error) {
 	if c == "" {
 		return math.MaxInt64, nil
 	}
-	us, err := strconv.ParseInt(c, 36, 64)
-	if err != nil || us <= 0 {
+	digits, ours := strings.CutPrefix(c, cursorPrefix)
+	us, err := strconv.ParseInt(digits, 36, 64)
+	if !ours || err != nil || us <= 0 {
 		return 0, fmt.Errorf("%w: %.40q", ErrCursor, c)
 	}
 	return us, nil

@@ -88,7 +88,7 @@ func TestList(t *testing.T) {
 		}
 	})
 	t.Run("bad cursors", func(t *testing.T) {
-		for _, cursor := range []string{"!", "-1", "0", "zzzzzzzzzzzzzzzzzzzzz"} {
+		for _, cursor := range []string{"!", "-1", "0", "zzz", "c.", "c.-1", "c.0", "c.!", "c.zzzzzzzzzzzzzzzzzzzzz"} {
 			w.view(func(v *View) error {
 				for j, err := range v.List(ListQuery{AllOwners: true, Cursor: cursor}) {
 					if !errors.Is(err, ErrCursor) {

@@ -73,4 +73,3 @@ func TestMessages(t *testing.T) {
 		}
 	}
 }
-

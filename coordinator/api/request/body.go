@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -22,9 +23,14 @@ const (
 )
 
 // Body returns a reader of the request's body. It fails with 413 past limit bytes (0: no limit of its own),
-// with 408 when the client is too slow, with 400 when the body ends early or its chunks are malformed.
+// with 408 when the client is too slow, with 400 when the body ends early or its chunks are malformed, and with 415
+// when it is compressed (RFC 9110, section 8.4): what is stored and hashed is what was sent.
 func Body(c *fiber.Ctx, limit int64) (io.Reader, error) {
 	ctx := c.Context()
+	if coding := c.Get(fiber.HeaderContentEncoding); coding != "" && !strings.EqualFold(coding, "identity") {
+		c.Set(fiber.HeaderAcceptEncoding, "identity")
+		return nil, unsupported("Content-Encoding is not supported; send the body as it is")
+	}
 	if n := int64(ctx.Request.Header.ContentLength()); limit > 0 && n > limit {
 		return nil, tooLarge(limit)
 	}

@@ -1,6 +1,8 @@
 package request
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"consort/coordinator/api/fault"
 	"consort/coordinator/jobs"
 )
 
@@ -40,8 +43,8 @@ func SendFile(c *fiber.Ctx, f *jobs.File) error {
 	switch status {
 	case http.StatusRequestedRangeNotSatisfiable:
 		c.Set(fiber.HeaderContentRange, "bytes */"+strconv.FormatInt(f.Size, 10))
-		c.Status(status)
-		return f.Close()
+		problem := &fault.Error{Status: status, Code: "range", Message: fmt.Sprintf("the range lies outside the file, which has %d bytes", f.Size)}
+		return errors.Join(problem, f.Close())
 	case http.StatusPartialContent:
 		c.Set(fiber.HeaderContentRange, "bytes "+strconv.FormatInt(from, 10)+"-"+
 			strconv.FormatInt(from+length-1, 10)+"/"+strconv.FormatInt(f.Size, 10))

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -80,6 +81,9 @@ func (s *Surface) jobs(c *fiber.Ctx) error {
 	}
 	q := jobs.Query{Limit: defaultLimit}
 	for _, p := range pairs {
+		if _, _, err := pairs.Single(p.Name); err != nil && p.Name != "phase" {
+			return err
+		}
 		if err := set(&q, p.Name, p.Value); err != nil {
 			return err
 		}
@@ -128,6 +132,29 @@ func set(q *jobs.Query, name, value string) (err error) {
 	return err
 }
 
+// single returns a parameter of the query that may be given once, empty when it is not.
+func single(c *fiber.Ctx, name string) (string, error) {
+	pairs, err := request.Query(c)
+	if err != nil {
+		return "", err
+	}
+	value, _, err := pairs.Single(name)
+	return value, err
+}
+
+// number returns a parameter of the query that is a whole number from 0 to most, 0 when it is not given.
+func number(c *fiber.Ctx, name string, most int64) (int64, error) {
+	text, err := single(c, name)
+	if text == "" || err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 || n > most {
+		return 0, fault.BadRequest(fmt.Sprintf("%s must be a whole number from 0 to %d", name, most))
+	}
+	return n, nil
+}
+
 func (s *Surface) get(c *fiber.Ctx) (*jobs.Job, error) {
 	id, err := request.Param(c, "id")
 	if err != nil {
@@ -153,7 +180,7 @@ func (s *Surface) job(c *fiber.Ctx) error {
 // hide gives "not yours" and "not there" the same answer (DESIGN section 11).
 func hide(err error) error {
 	if f := fault.Of(err); f.Status == http.StatusForbidden || f.Status == http.StatusNotFound {
-		return fault.NotFound("there is no such job")
+		return fault.NoJob()
 	}
 	return err
 }
@@ -163,15 +190,19 @@ func (s *Surface) log(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	offset, err := strconv.ParseInt(c.Query("offset", "0"), 10, 64)
+	stream := strings.Clone(c.Params("stream"))
+	if stream != "stdout" && stream != "stderr" {
+		return fault.NotFound(fmt.Sprintf("there is no log %.40q; there are stdout and stderr", stream))
+	}
+	offset, err := number(c, "offset", math.MaxInt64)
 	if err != nil {
-		return fault.BadRequest("offset must be a whole number")
+		return err
 	}
-	wait, err := strconv.Atoi(c.Query("wait", "0"))
-	if err != nil || wait < 0 {
-		return fault.BadRequest("wait must be a number of seconds")
+	wait, err := number(c, "wait", math.MaxInt64)
+	if err != nil {
+		return err
 	}
-	w, err := s.Jobs.ReadLog(request.Context(c), request.Principal(c), "", id, strings.Clone(c.Params("stream")), offset,
+	w, err := s.Jobs.ReadLog(request.Context(c), request.Principal(c), "", id, stream, offset,
 		time.Duration(min(wait, 3600))*time.Second)
 	if errors.Is(err, jobs.ErrInvalid) {
 		return err
@@ -201,10 +232,11 @@ func (s *Surface) members(c *fiber.Ctx) error {
 	if out == nil || !out.Collection {
 		return fault.NotFound("the job has no such collection among its results")
 	}
-	skip, err := strconv.Atoi(c.Query("cursor", "0"))
-	if err != nil || skip < 0 {
-		return fault.BadRequest("cursor: give back what the page before had as next")
+	after, err := number(c, "cursor", math.MaxInt32)
+	if err != nil {
+		return err
 	}
+	skip := int(after)
 	list := userapi.MemberList{Members: []userapi.Member{}}
 	n := 0
 	err = s.Jobs.Members(request.Context(c), j, out, func(f *command.File) error {
@@ -233,8 +265,12 @@ func (s *Surface) provenance(c *fiber.Ctx) error {
 	if err != nil {
 		return hide(err)
 	}
-	switch format := c.Query("format", "json"); format {
-	case "json":
+	format, err := single(c, "format")
+	if err != nil {
+		return err
+	}
+	switch format {
+	case "", "json":
 		c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
 		return prov.WriteJSON(c.Response().BodyWriter(), g)
 	case "n":

@@ -131,7 +131,7 @@ func (s *Surface) target(c *fiber.Ctx) (target, error) {
 		return target{}, err
 	}
 	if !ids.ValidJob(id) {
-		return target{}, fault.NotFound("there is no such job")
+		return target{}, fault.NoJob()
 	}
 	return target{request.Principal(c), name, id, jobURL(c, name, id)}, nil
 }
