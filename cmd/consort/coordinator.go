@@ -63,7 +63,7 @@ func runCoordinator(ctx context.Context, path, level, format string, out, talk i
 	}
 	server, err := coordinator.Start(ctx, cfg)
 	if err != nil {
-		return err
+		return unlessStopped(ctx, err)
 	}
 	for _, p := range server.Problems() {
 		logger.Error("job definition left out", "problem", p)

@@ -76,7 +76,7 @@ func runDev(ctx context.Context, f *serverFlags, out, talk io.Writer) error {
 	}
 	server, err := coordinator.Start(ctx, cfg)
 	if err != nil {
-		return err
+		return unlessStopped(ctx, err)
 	}
 	site := &localSite{dir: filepath.Join(dir, "agent"), server: server, token: f.token, logger: logger}
 	err = site.start(ctx)
@@ -86,7 +86,15 @@ func runDev(ctx context.Context, f *serverFlags, out, talk io.Writer) error {
 	}
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
-	return errors.Join(err, site.stop(), server.Stop(stop))
+	return errors.Join(unlessStopped(ctx, err), site.stop(), server.Stop(stop))
+}
+
+// unlessStopped is err, or nil when it only tells that the user ended ctx, which is no failure of a server.
+func unlessStopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {
+		return nil
+	}
+	return err
 }
 
 // devConfig puts flags over the file over the defaults.

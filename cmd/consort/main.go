@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"consort/cmd/consort/cli"
 	"consort/shared/telemetry"
@@ -17,7 +18,9 @@ func main() { os.Exit(run(os.Args[1:])) }
 func run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
+	// A second Ctrl-C ends the program at once. One that comes within a second is still the first: make and process
+	// managers pass on a signal that the whole group was sent.
+	context.AfterFunc(ctx, func() { time.AfterFunc(time.Second, stop) })
 	app := cli.New(telemetry.Version().String())
 	root := app.Root()
 	dev, coordinator := newDevCommand(), newCoordinatorCommand()

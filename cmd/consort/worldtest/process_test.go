@@ -155,12 +155,16 @@ func (p *process) kill() {
 	p.wait()
 }
 
-// stop is Ctrl-C: the program ends by itself, without an error, in the time that is promised.
+// stop is Ctrl-C: the program ends by itself, without an error, in the time that is promised. The signal comes twice,
+// as when make or a process manager passes on what the whole group was sent.
 func (p *process) stop() {
 	p.t.Helper()
 	begun := time.Now()
-	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
-		p.t.Fatalf("stop %s: %v", p.name, err)
+	for range 2 {
+		if err := p.cmd.Process.Signal(os.Interrupt); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			p.t.Fatalf("stop %s: %v", p.name, err)
+		}
+		time.Sleep(20 * time.Millisecond) // so that the second is not merged into the first
 	}
 	p.wait()
 	if p.err != nil {
