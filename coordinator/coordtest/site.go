@@ -51,6 +51,9 @@ func (n *Node) AddSite(name string) *Site {
 	return s
 }
 
+// Key is the site's private key.
+func (s *Site) Key() ed25519.PrivateKey { return s.key }
+
 // Call posts a message and decodes the answer; it returns the status, and fails the test on none of them.
 func (s *Site) Call(path string, message, answer any) (int, *siteapi.Error) {
 	s.t.Helper()

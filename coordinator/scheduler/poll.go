@@ -36,6 +36,9 @@ func (s *Scheduler) Poll(ctx context.Context, name string, r siteapi.PollRequest
 		if news(answer, &r) || r.Wait <= 0 {
 			return answer, nil
 		}
+		if s.revoked(name) { // the next call is refused, and says why
+			return answer, nil
+		}
 		if !offered && s.offer(name, r.Free, grants) {
 			defer s.withdraw(name)
 			offered = true
@@ -77,6 +80,16 @@ func (s *Scheduler) fenced(name, boot string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.sites[name].boot != boot
+}
+
+// revoked tells whether a site's rights ended, perhaps while its poll was held.
+func (s *Scheduler) revoked(name string) bool {
+	var site *state.Site
+	err := s.cfg.State.View(func(v *state.View) (err error) {
+		site, err = v.Site(name)
+		return err
+	})
+	return err != nil || site.RevokedUs > 0
 }
 
 // grants counts the leases of a site that were begun to be granted, and are done, in whatever way.

@@ -146,7 +146,7 @@ func CheckProtocol(version int) error {
 	return nil
 }
 
-// Authenticate returns the site that signed the bearer token.
+// Authenticate returns the site that signed the bearer token. It fails with siteapi.ErrBadToken or ErrRevoked.
 func (s *Service) Authenticate(ctx context.Context, token string) (string, error) {
 	if err := s.cfg.Log.WaitRead(ctx); err != nil {
 		return "", err
@@ -159,6 +159,9 @@ func (s *Service) Authenticate(ctx context.Context, token string) (string, error
 		})
 		return err
 	})
+	if errors.Is(err, ErrRevoked) { // whatever else is said of the token, this is what the agent must hear
+		return "", ErrRevoked
+	}
 	return name, err
 }
 
