@@ -47,6 +47,7 @@ type Server struct {
 	cfg      Config
 	identity replica.Identity
 	claim    *replica.Claim
+	rebuild  bool // there was no state: it is made again from the log
 	hostKey  ssh.Signer
 	registry *prometheus.Registry
 
@@ -111,8 +112,14 @@ func (s *Server) openIdentity(context.Context) error {
 		return err
 	}
 	s.identity = id
+	if s.rebuild, err = checkParts(s.cfg.Dir); err != nil {
+		return err
+	}
+	if s.rebuild {
+		s.cfg.Logger.Warn("there is no state: it is made again from the Raft log")
+	}
 	if s.cfg.Authority == "" {
-		s.cfg.Authority = "https://" + id.Cluster + ".consort.invalid"
+		s.cfg.Authority = defaultAuthority(id.Cluster)
 	}
 	s.hostKey, err = pki.EnsureHostKey(s.dir("pki"))
 	return err
@@ -160,7 +167,10 @@ func (s *Server) openState(context.Context) (err error) {
 	s.state, err = state.Open(state.Config{
 		Dir: s.dir("state"), Logger: s.cfg.Logger.With("part", "state"), Publish: publish(s.hub),
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	return s.checkState()
 }
 
 func (s *Server) openReplica(context.Context) error {
@@ -178,9 +188,13 @@ func (s *Server) openReplica(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("peer: %w", err)
 	}
+	first, err := s.bootstrap()
+	if err != nil {
+		return err
+	}
 	s.replica, err = replica.Open(replica.Config{
 		Dir: s.dir("raft"), Identity: s.identity, Machine: machine{s.state}, Peer: s.port,
-		Bootstrap:     []replica.Server{{ID: s.identity.Node, Address: s.port.Addr().String()}},
+		Bootstrap:     first,
 		LeaderStarted: leaderStarted(s.identity.Node),
 		LastTime:      s.state.LastTime,
 		Stamp:         command.Stamp,
@@ -190,11 +204,17 @@ func (s *Server) openReplica(context.Context) error {
 		Registerer:    s.registry,
 		SnapshotBytes: s.cfg.SnapshotBytes,
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	return s.checkVoters()
 }
 
 // build makes the use cases.
 func (s *Server) build(context.Context) error {
+	if err := s.checkAuthority(); err != nil {
+		return err
+	}
 	guard, err := auth.New(s.cfg.Auth)
 	if err != nil {
 		return err
@@ -232,7 +252,7 @@ func (s *Server) surfaces(guard *auth.Guard) []api.Surface {
 		}),
 		rest.New(rest.Config{
 			Jobs: s.jobs, Definitions: s.definitions, Sites: s.sites, Scheduler: s.scheduler, Provenance: records,
-			Version: s.cfg.Version, Cluster: func() (string, string) { return s.identity.Cluster, s.cfg.Authority },
+			Version: s.cfg.Version, Cluster: s.cluster,
 		}),
 		apisites.New(apisites.Config{Sites: s.sites, Jobs: s.jobs, Scheduler: s.scheduler}),
 	}

@@ -8,7 +8,8 @@ import (
 	"time"
 
 	"consort/coordinator/command"
-	"consort/coordinator/state"
+	"consort/coordinator/content"
+	"consort/coordinator/replica"
 )
 
 // leaderWork is what runs on the leader only.
@@ -21,11 +22,13 @@ type leaderWork struct {
 // lead says what this node does when it leads, and waits until the cluster can serve.
 func (s *Server) lead(ctx context.Context) error {
 	ready := make(chan error, 1)
-	var once sync.Once
 	s.replica.OnLeadership(func(ctx context.Context, _ uint64) error {
 		err := s.establish(ctx)
-		if err == nil {
-			once.Do(func() { close(ready) })
+		if err == nil || !mayPass(err) {
+			select {
+			case ready <- err:
+			default: // started already
+			}
 		}
 		return err
 	}, s.revoke)
@@ -33,8 +36,8 @@ func (s *Server) lead(ctx context.Context) error {
 	defer timer.Stop()
 	for {
 		select {
-		case <-ready:
-			return nil
+		case err := <-ready:
+			return err
 		case <-s.replica.Failed():
 			return fmt.Errorf("start: %w", s.replica.Err())
 		case <-timer.C:
@@ -50,12 +53,27 @@ func (s *Server) lead(ctx context.Context) error {
 	}
 }
 
+// mayPass tells whether the leader's work could not begin for a reason that another try may not meet.
+func mayPass(err error) bool {
+	for _, passing := range []error{
+		context.Canceled, replica.ErrNotLeader, replica.ErrUnknown, replica.ErrOverloaded, replica.ErrStopped,
+	} {
+		if errors.Is(err, passing) {
+			return true
+		}
+	}
+	return false
+}
+
 // establish begins the leader's work: the cluster's identity and the definitions, then the scheduler.
 func (s *Server) establish(ctx context.Context) error {
 	if err := s.createCluster(ctx); err != nil {
 		return err
 	}
-	if err := s.definitions.PublishAll(ctx, s.cfg.Definitions...); err != nil {
+	err := s.definitions.PublishAll(ctx, s.cfg.Definitions...)
+	if errors.Is(err, content.ErrDiskLow) { // jobs must be deleted to make room
+		s.cfg.Logger.Error("new definitions are not published", "error", err)
+	} else if err != nil {
 		return err
 	}
 	s.leading.mu.Lock()
@@ -72,19 +90,16 @@ func (s *Server) establish(ctx context.Context) error {
 
 // createCluster fixes cluster id and authority, once.
 func (s *Server) createCluster(ctx context.Context) error {
-	var known string
-	err := s.state.View(func(v *state.View) error {
-		known, _ = v.Cluster()
-		return nil
-	})
+	known, err := s.stateCluster()
 	if err != nil {
 		return err
 	}
-	if known != "" {
-		if known != s.identity.Cluster {
-			return fmt.Errorf("the state is of cluster %s, this node of %s: they do not belong together", known, s.identity.Cluster)
-		}
+	if known == s.identity.Cluster {
 		return nil
+	}
+	if known != "" {
+		return fmt.Errorf("%w: the log in %s made the state of cluster %s, the directory is of cluster %s; put back the log that belongs to it",
+			ErrForeign, s.dir("raft"), known, s.identity.Cluster)
 	}
 	result, err := s.ledger.Propose(ctx, &command.Command{Body: &command.Command_CreateCluster{
 		CreateCluster: &command.CreateCluster{ClusterId: s.identity.Cluster, Authority: s.cfg.Authority},

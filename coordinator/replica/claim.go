@@ -104,7 +104,7 @@ func checkFormat(dir string, id Identity, empty bool) error {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if !empty {
-			return fmt.Errorf("%w: %s is not empty and has no FORMAT file; choose an empty directory", ErrForeign, dir)
+			return fmt.Errorf("%w: %s is not empty and has no FORMAT file; choose an empty directory, or restore the file from a backup", ErrForeign, dir)
 		}
 		return writeFormat(path, id)
 	}

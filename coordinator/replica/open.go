@@ -157,8 +157,28 @@ func (r *Replica) checkHistory(applied uint64) (snapshot uint64, err error) {
 		return 0, fmt.Errorf("%w: the log in %s begins at entry %d but the newest snapshot is of %d; restore the snapshots from a backup, or remove this node's data and let it rejoin",
 			ErrInconsistent, r.cfg.Dir, first, snapshot)
 	}
+	if err := r.checkTerm(first, last); err != nil {
+		return 0, err
+	}
 	r.grow(r.estimateLog(max(first, snapshot+1), last))
 	return snapshot, nil
+}
+
+// checkTerm compares the term of the entry that the state holds last with that of the entry in the log.
+func (r *Replica) checkTerm(first, last uint64) error {
+	index, term := r.cfg.Machine.Applied()
+	if index == 0 || index < first || index > last {
+		return nil
+	}
+	var entry raft.Log
+	if err := r.log.GetLog(index, &entry); err != nil {
+		return fmt.Errorf("read entry %d of the Raft log in %s: %w", index, r.cfg.Dir, err)
+	}
+	if entry.Type == raft.LogCommand && entry.Term != term {
+		return fmt.Errorf("%w: entry %d is of term %d in the state but of term %d in the log in %s; restore them from the same backup",
+			ErrInconsistent, index, term, entry.Term, r.cfg.Dir)
+	}
+	return nil
 }
 
 // estimateLog returns the bytes of the entries from first to last, from a sample of them.
