@@ -36,7 +36,8 @@ func newDevCommand() *cobra.Command {
 		Short: "Run everything on this machine: coordinator, content store, one local site with its agent",
 		Long: `Run everything in one process on loopback: a coordinator, its content store and SFTP server, and a
 site called "local" whose agent runs jobs as plain processes. It is for trying Consort out and for writing
-job definitions, not for serving others: it takes anonymous requests, from this machine only.
+job definitions, not for serving others: it takes anonymous requests, from this machine only. With --token it
+takes none, and may listen for other machines.
 
 All it keeps is below the data directory, so the next start goes on where this one ended, and finishes jobs
 that ran meanwhile. When it can serve, it prints one line on standard output:
@@ -58,7 +59,7 @@ Ctrl-C stops it; jobs that run go on and are picked up by the next start.`,
 	flags.StringVar(&f.sftp, "sftp", "127.0.0.1:2222", "`address` of the SFTP server that outputs are pushed to")
 	flags.StringVar(&f.peer, "peer", "127.0.0.1:0", "`address` for other coordinators")
 	flags.StringVar(&f.metrics, "metrics", "127.0.0.1:0", "`address` of /metrics, /healthz and /readyz")
-	flags.StringArrayVar(&f.definitions, "definitions", nil, "`folder` of job definitions, besides the examples; repeatable")
+	flags.StringArrayVar(&f.definitions, "definitions", nil, "`folder` of a job definition, or of several, besides the examples; repeatable")
 	flags.StringVar(&f.token, "token", "", "ask every client for this bearer `token`; for machines that others use too")
 	flags.StringVar(&f.config, "config", "", "coordinator.toml to read first; flags given here override it")
 	flags.StringVar(&f.logLevel, "log-level", "warn", "debug, info, warn or error")

@@ -266,7 +266,11 @@ func (in *Input) effective(given []Reference) (*InputValue, []Problem) {
 
 // allowed says why a file may not stand for the input, or "".
 func (in *Input) allowed(r Reference) string {
-	if !slices.Contains(in.From, r.Kind) {
+	switch {
+	case slices.Contains(in.From, r.Kind):
+	case r.Kind == FromID && slices.Contains(in.From, FromUpload):
+		return fmt.Sprintf("is neither a file nor a reference; allowed: %s; to send a file, write %s=@FILE with consort or curl", strings.Join(texts(in.From), ", "), in.Name)
+	default:
 		return fmt.Sprintf("may not come from %s; allowed: %s", r.Kind, strings.Join(texts(in.From), ", "))
 	}
 	if in.MaxSize > 0 && r.Size > int64(in.MaxSize) {

@@ -225,7 +225,7 @@ func TestCheckInputs(t *testing.T) {
 		{map[string][]Reference{"image": {ParseReference(job)}}, true, "image=[{job " + job + " 0}] extra=[{id M31 0}]*"},
 		{map[string][]Reference{"image": {ParseReference("consort:j1/x")}}, true, `image: "consort:j1/x": must be consort:<job>/<result>`},
 		{map[string][]Reference{"image": {ParseReference("HTTPS://x.example/a b")}}, true, `must be a URI with a scheme`},
-		{map[string][]Reference{"image": {ParseReference("M31")}}, true, `image: "M31": may not come from id; allowed: upload, url, job`},
+		{map[string][]Reference{"image": {ParseReference("M31")}}, true, `image: "M31": is neither a file nor a reference; allowed: upload, url, job; to send a file, write image=@FILE with consort or curl`},
 		{map[string][]Reference{"extra": {{Kind: FromID}}}, false, `extra: must be an identifier of at most 4096 bytes`},
 		{map[string][]Reference{"extra": make([]Reference, 3)}, false, `extra: is given 3 times, allowed: 0..2`},
 		{map[string][]Reference{"zz": nil}, false, `zz: unknown input; there are: image, extra`},

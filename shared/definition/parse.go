@@ -263,6 +263,9 @@ func (l *lint) parameter(path string, doc *parameterTOML) Parameter {
 	setDefault(&p.Type, String)
 	setDefault(&p.Group, "common")
 	setDefault(&p.Multiplicity, Multiplicity{1, 1})
+	if !slices.Contains(Types, p.Type) {
+		return p // validation says so, and no value can be judged
+	}
 	if doc.Default != nil {
 		p.Default = l.defaults(path+".default", &p, doc.Default)
 	}

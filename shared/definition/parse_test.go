@@ -43,6 +43,21 @@ func mustParse(t testing.TB, text string) *Definition {
 // with returns the minimal definition with further tables.
 func with(tables string) string { return minimal + minimalRun + minimalOutput + tables }
 
+// TestUnknownTypeSaysNothingElse: what follows from the type not being known is no news.
+func TestUnknownTypeSaysNothingElse(t *testing.T) {
+	for _, keys := range []string{
+		"default = 1\nmin = 0\nmax = 5", "default = 'a'\npattern = 'a+'\nmax_length = 5", "options = [{ value = 1 }, { value = 'b' }]",
+		"default = [1, 'a']\narraysize = '2'", "default = ['a', 'b']", "xtype = 'circle'",
+	} {
+		text := minimal + "[run]\ncommand = ['/bin/true', '{param.p}']\n[[output]]\nname = 'o'\nmain = true\nname_from = 'p'\n" +
+			"[[parameter]]\nname = 'p'\ntype = 'dubble'\n" + keys + "\n"
+		_, err := Parse("definition.toml", []byte(text))
+		if n := len(config.List(err)); n != 1 || !strings.Contains(err.Error(), `parameter[0].type: "dubble" is not known`) {
+			t.Errorf("%s: %v", keys, err)
+		}
+	}
+}
+
 func TestParseTheSpecifiedExample(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("testdata", "source-extractor.toml"))
 	if err != nil {

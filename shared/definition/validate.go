@@ -247,6 +247,7 @@ func (l *lint) nameFrom(path string, d *Definition, o *Output) {
 	switch {
 	case p == nil || p.Name != o.NameFrom:
 		l.add(path, "%q is no parameter; there are: %s", clip(o.NameFrom), joined(parameterNames(d)))
+	case !slices.Contains(Types, p.Type): // said there
 	case p.Type != String || p.Pattern == "" || p.Secret || p.Multiplicity.Many():
 		l.add(path, "parameter %s must be a single string with a pattern, and no secret", p.Name)
 	case p.Required || p.Default != nil:

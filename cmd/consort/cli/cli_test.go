@@ -267,6 +267,10 @@ func (w *world) create(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	body, _ := io.ReadAll(r.Body)
+	if strings.Contains(string(body), "no-such-file.csv") {
+		http.Error(rw, `series: "no-such-file.csv": is neither a file nor a reference`, 400)
+		return
+	}
 	w.submitted = append(w.submitted, string(body))
 	w.jobs = append(w.jobs, &userapi.Job{ID: fresh, Definition: r.PathValue("name"), Phase: "COMPLETED", Created: at(200)})
 	rw.Header().Set("Location", w.URL+"/rest/"+r.PathValue("name")+"/"+fresh)
@@ -388,6 +392,13 @@ func TestSubmit(t *testing.T) {
 	}
 	if o := w.run("job", "submit", "fold", "-f", "x=@"+t.TempDir()); o.status != exitFailure || !strings.Contains(o.err, "is a folder") {
 		t.Errorf("%+v", o)
+	}
+	// A forgotten @, for a file that is there and for one that is not.
+	for _, given := range []string{file, "no-such-file.csv"} {
+		o := w.run("job", "submit", "fold", "-f", "series="+given, "-f", "mask=consort:j01ke5nzv1/folded")
+		if o.status == 0 || !strings.Contains(o.err, "write -f series=@"+given) || strings.Contains(o.err, "mask=@") {
+			t.Errorf("%+v", o)
+		}
 	}
 	if len(w.submitted) != 1 {
 		t.Errorf("%d jobs were made", len(w.submitted))

@@ -118,7 +118,7 @@ func (a *App) printDefinition(d *userapi.Definition) error {
 		for n, s := range i.From {
 			from[n] = string(s)
 		}
-		inputs = append(inputs, []string{i.Name, i.Multiplicity.String(), strings.Join(from, ", "), strings.Join(i.ContentType, ", "), i.Description})
+		inputs = append(inputs, []string{i.Name, howMany(&i), strings.Join(from, ", "), strings.Join(i.ContentType, ", "), i.Description})
 	}
 	for _, o := range content.Outputs {
 		name := o.Name
@@ -132,6 +132,18 @@ func (a *App) printDefinition(d *userapi.Definition) error {
 		a.section("Inputs (-f NAME=@FILE)", []string{"NAME", "HOW MANY", "FROM", "TYPE", "DESCRIPTION"}, inputs),
 		a.section("Outputs", []string{"NAME", "HOW MANY", "TYPE", "DESCRIPTION"}, outputs),
 	)
+}
+
+// howMany tells how many files an input takes; one that may be left out takes none, too.
+func howMany(i *definition.Input) string {
+	m := i.Multiplicity
+	switch {
+	case i.Required || m.Min == 0:
+		return m.String()
+	case m.Min == 1:
+		return definition.Multiplicity{Min: 0, Max: m.Max}.String()
+	}
+	return "0 or " + m.String()
 }
 
 // contentOf reads the content that the server sent as the type that it has.

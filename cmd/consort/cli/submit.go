@@ -92,7 +92,7 @@ func (a *App) submit(cmd *cobra.Command, name string, f *submitFlags) error {
 	}
 	id, err := c.Submit(ctx, s)
 	if err != nil {
-		return submitError(err, &s)
+		return submitError(err, &s, forgottenAt(f.inputs, err))
 	}
 	name, _, _ = strings.Cut(name, "@")
 	return a.submitted(ctx, c, userapi.Ref{Definition: name, ID: id}, f, timeout)
@@ -129,8 +129,8 @@ func (a *App) submitted(ctx context.Context, c *userapi.Client, job userapi.Ref,
 	return ended
 }
 
-// submitError says what is known when a submission went wrong.
-func submitError(err error, s *userapi.Submission) error {
+// submitError says what is known when a submission went wrong; hint is added to what can be done about wrong values.
+func submitError(err error, s *userapi.Submission, hint string) error {
 	var (
 		gone *userapi.Unreachable
 		p    *userapi.Problem
@@ -139,11 +139,23 @@ func submitError(err error, s *userapi.Submission) error {
 	case errors.As(err, &p) && p.Status == 404:
 		return &advice{err, `"consort definition ls" lists what can be run.`}
 	case errors.As(err, &p) && (p.Status == 400 || p.Code == "missing-parameters"):
-		return &advice{err, fmt.Sprintf("%q tells what it takes.", "consort definition show "+s.Definition)}
+		return &advice{err, fmt.Sprintf("%q tells what it takes.", "consort definition show "+s.Definition) + hint}
 	case errors.As(err, &gone), errors.Is(err, context.Canceled), p != nil && p.Status >= 500:
 		return &advice{err, fmt.Sprintf("Whether the job was made is not known. The same command with --key %s finds it, or makes it, without making a second one.", s.Key)}
 	}
 	return err
+}
+
+// forgottenAt is a hint for inputs that the server refused and that look like names of files.
+func forgottenAt(inputs []string, refused error) string {
+	hint := ""
+	for _, given := range inputs {
+		name, value, _ := strings.Cut(given, "=")
+		if !strings.HasPrefix(value, "@") && strings.Contains(refused.Error(), name+": ") && definition.ParseReference(value).Kind == definition.FromID {
+			hint += fmt.Sprintf("\nTo send a file, write -f %s=@%s.", name, value)
+		}
+	}
+	return hint
 }
 
 // inputs adds what -f gave to a submission. closeFiles closes the files in any case.
@@ -186,7 +198,7 @@ func reference(cmd *cobra.Command, c *userapi.Client, given, value string) (stri
 	rest, ok := strings.CutPrefix(value, definition.ResultScheme)
 	if !ok {
 		if _, err := os.Stat(value); err == nil && definition.ParseReference(value).Kind == definition.FromID {
-			return "", usage(cmd, "-f %s: to upload the file, put @ before its name", given)
+			return "", usage(cmd, "-f %s: to send the file, write -f %s=@%s", given, strings.TrimSuffix(given, "="+value), value)
 		}
 		return value, nil
 	}
