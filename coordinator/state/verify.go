@@ -10,6 +10,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -25,8 +28,7 @@ import (
 // its sums are checked before Badger sees it. What a power cut may leave behind passes; the Raft log has it.
 
 const (
-	manifestMagic = "Bdgr"
-	manifestStart = 8 // bytes: magic, version of ours, version of Badger
+	manifestStart = "Bdgr\x00\x00\x00\x08" // the last two pairs: version of ours, version of Badger
 	mostLevels    = 7
 )
 
@@ -41,21 +43,27 @@ func verifyDatabase(dir string, log *slog.Logger) error {
 		return err
 	}
 	defer lock.Close() // Badger takes it next
-	tables, err := readManifest(dir)
+	listed, err := readManifest(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return verifyNone(dir)
 	}
 	if err != nil {
 		return err
 	}
-	reached, err := verifyTables(dir, tables)
+	reached, err := verifyTables(dir, listed.tables)
 	if err != nil {
 		return err
 	}
 	if err := errors.Join(verifyKeys(dir), verifyUnused(dir)); err != nil {
 		return err
 	}
-	return verifyLogs(dir, reached, log)
+	if reached, err = verifyLogs(dir, reached, log); err != nil {
+		return err
+	}
+	if err := verifyUnlisted(dir, listed.tables, reached); err != nil {
+		return err
+	}
+	return listed.mend(dir)
 }
 
 // verifyNone checks that there is no database without a manifest: Badger would make an empty one of it.
@@ -89,44 +97,56 @@ func damaged(path, format string, args ...any) error {
 	return fmt.Errorf("%w: %s: %w", ErrCorrupt, filepath.Base(path), fmt.Errorf(format, args...))
 }
 
-// readManifest returns the ids of the tables that the database is made of. MANIFEST is:
+// tableList is what MANIFEST says.
+type tableList struct {
+	tables map[uint64]bool // ids of those that the database is made of
+	end    int             // bytes, after the last whole change
+	cut    bool            // a part of another change follows
+}
+
+// readManifest reads MANIFEST, with big endian numbers:
 //
 //	"Bdgr" u16 u16
 //	changes: u32:length  u32:CRC-32C  a protobuf ManifestChangeSet
 //
-// with big endian numbers. The last change may be cut off by a crash.
-func readManifest(dir string) ([]uint64, error) {
+// The last change may be cut off by a crash.
+func readManifest(dir string) (tableList, error) {
 	path := filepath.Join(dir, badger.ManifestFilename)
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, err
+		return tableList{}, err
 	}
-	if len(data) < manifestStart || string(data[:len(manifestMagic)]) != manifestMagic {
-		return nil, damaged(path, "it does not begin as a manifest")
+	if !bytes.HasPrefix(data, []byte(manifestStart)) {
+		return tableList{}, damaged(path, "it does not begin as a manifest")
 	}
-	tables := map[uint64]bool{}
-	for data = data[manifestStart:]; len(data) >= 8; {
-		length, sum := binary.BigEndian.Uint32(data), binary.BigEndian.Uint32(data[4:])
-		data = data[8:]
-		if uint64(length) > uint64(len(data)) {
-			if wholeWithin(data, sum) {
-				return nil, damaged(path, "the length of a change is wrong")
+	m := tableList{tables: map[uint64]bool{}, end: len(manifestStart)}
+	for len(data)-m.end >= 8 {
+		head, rest := data[m.end:m.end+8], data[m.end+8:]
+		length, sum := binary.BigEndian.Uint32(head), binary.BigEndian.Uint32(head[4:])
+		if uint64(length) > uint64(len(rest)) {
+			if wholeWithin(rest, sum) {
+				return tableList{}, damaged(path, "the length of a change is wrong")
 			}
 			break
 		}
-		if crc32.Checksum(data[:length], castagnoli) != sum {
-			return nil, damaged(path, "the sum of a change differs")
+		if crc32.Checksum(rest[:length], castagnoli) != sum {
+			return tableList{}, damaged(path, "the sum of a change differs")
 		}
-		if err := applyChanges(tables, data[:length]); err != nil {
-			return nil, damaged(path, "%w", err)
+		if err := applyChanges(m.tables, rest[:length]); err != nil {
+			return tableList{}, damaged(path, "%w", err)
 		}
-		data = data[length:]
+		m.end += 8 + int(length)
 	}
-	ids := make([]uint64, 0, len(tables))
-	for id := range tables {
-		ids = append(ids, id)
+	m.cut = m.end < len(data)
+	return m, nil
+}
+
+// mend cuts off what is no whole change. Badger does so too, but not when the change would have been long.
+func (m tableList) mend(dir string) error {
+	if !m.cut {
+		return nil
 	}
-	return ids, nil
+	return truncate(filepath.Join(dir, badger.ManifestFilename), int64(m.end))
 }
 
 // wholeWithin tells whether data begins with something of this sum: then it is not cut off, and what was said
@@ -162,25 +182,44 @@ func applyChanges(tables map[uint64]bool, data []byte) error {
 }
 
 // verifyTables checks the tables and returns the newest version in them. Versions number the transactions.
-func verifyTables(dir string, ids []uint64) (uint64, error) {
+func verifyTables(dir string, tables map[uint64]bool) (newest uint64, err error) {
 	const atOnce = 4 // enough to keep a disk busy
 	var group errgroup.Group
 	group.SetLimit(atOnce)
-	versions := make([]uint64, len(ids))
-	for i, id := range ids {
-		group.Go(func() (err error) {
-			versions[i], err = verifyTable(filepath.Join(dir, fmt.Sprintf("%06d.sst", id)))
+	var mu sync.Mutex
+	for id := range tables {
+		group.Go(func() error {
+			version, err := verifyTable(filepath.Join(dir, tableName(id)))
+			mu.Lock()
+			defer mu.Unlock()
+			newest = max(newest, version)
 			return err
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return 0, err
+	err = group.Wait()
+	return newest, err
+}
+
+func tableName(id uint64) string { return fmt.Sprintf("%06d.sst", id) }
+
+// verifyUnlisted looks at the tables that the manifest does not name, which Badger removes. A crash leaves some,
+// but what is in them is in others or in a log too, up to version reached; if not, the manifest lost them.
+func verifyUnlisted(dir string, tables map[uint64]bool, reached uint64) error {
+	paths, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+	if err != nil {
+		return err
 	}
-	var newest uint64
-	for _, v := range versions {
-		newest = max(newest, v)
+	for _, path := range paths {
+		id, err := strconv.ParseUint(strings.TrimSuffix(filepath.Base(path), ".sst"), 10, 64)
+		if err == nil && tables[id] {
+			continue
+		}
+		version, err := verifyTable(path)
+		if err == nil && version > reached { // an error: it was not whole when the crash came
+			return damaged(path, "it has transaction %d, but what the manifest names ends at %d", version, reached)
+		}
 	}
-	return newest, nil
+	return nil
 }
 
 // verifyKeys checks the registry of encryption keys, of which we have none: 16 random bytes and a known text.
@@ -204,7 +243,13 @@ func verifyUnused(dir string) error {
 		return err
 	}
 	for _, path := range logs {
-		if err := verifyEmpty(path, walStart); err != nil {
+		info, err := os.Stat(path)
+		if err == nil && info.Size() < walStart { // a crash while it was made, over which Badger stumbles
+			err = os.Remove(path)
+		} else if err == nil {
+			err = verifyEmpty(path, walStart)
+		}
+		if err != nil {
 			return err
 		}
 	}

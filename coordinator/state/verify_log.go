@@ -35,36 +35,36 @@ type walSpan struct {
 // verifyLogs checks the write-ahead logs: they go on where the tables end, at version reached, without a gap.
 // All but the newest were synced before the next began, so they must be whole. At the end of the newest a power
 // cut leaves anything; it is cut off for good.
-func verifyLogs(dir string, reached uint64, log *slog.Logger) error {
+func verifyLogs(dir string, reached uint64, log *slog.Logger) (uint64, error) {
 	paths, err := walPaths(dir)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for i, path := range paths {
 		newest := i == len(paths)-1
 		var span walSpan
 		if err := mapped(path, func(data []byte) (err error) { span, err = readWAL(data); return err }); err != nil {
 			if newest && errors.Is(err, errShort) { // a crash while it was made
-				return os.Remove(path)
+				return reached, os.Remove(path)
 			}
-			return damaged(path, "%w", err)
+			return 0, damaged(path, "%w", err)
 		}
 		if span.first > reached+1 {
-			return damaged(path, "it begins with transaction %d, but what is before it ends at %d", span.first, reached)
+			return 0, damaged(path, "it begins with transaction %d, but what is before it ends at %d", span.first, reached)
 		}
 		reached = max(reached, span.last)
 		if span.clean {
 			continue
 		}
 		if !newest {
-			return damaged(path, "it cannot be read beyond transaction %d", span.last)
+			return 0, damaged(path, "it cannot be read beyond transaction %d", span.last)
 		}
 		log.Warn("the end of the state's write-ahead log is cut off; the Raft log has what it lost", "file", path, "last", span.last)
 		if err := truncate(path, int64(span.end)); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return nil
+	return reached, nil
 }
 
 // walPaths returns the logs, oldest first.

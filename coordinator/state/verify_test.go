@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -97,17 +98,20 @@ func (d *database) check(t *testing.T, what, file string, data []byte) {
 	}
 	defer os.RemoveAll(dir)
 	for name, content := range d.files {
-		if name == file {
-			content = data
-		}
-		if content != nil {
+		if name != file {
 			writeFile(t, filepath.Join(dir, name), content)
 		}
+	}
+	if data != nil {
+		writeFile(t, filepath.Join(dir, file), data)
 	}
 	s, err := Open(testConfig(t, dir))
 	if err != nil {
 		if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrForeign) {
 			t.Errorf("%s: refused with %v, want ErrCorrupt", what, err)
+		}
+		if strings.Contains(err.Error(), "Badger cannot open") { // it leaves goroutines behind
+			t.Errorf("%s: Badger had to notice: %v", what, err)
 		}
 		return
 	}
@@ -249,6 +253,40 @@ func TestPowerCut(t *testing.T) {
 	}
 	if info, err := os.Stat(path); err != nil || info.Size() != int64(span.end) {
 		t.Errorf("%v, %v; want it cut off after %d bytes", info.Size(), err, span.end)
+	}
+}
+
+// TestCrashInBadger opens what a crash leaves at moments over which Badger itself would stumble.
+func TestCrashInBadger(t *testing.T) {
+	d := crashedDatabase(t)
+	manifest := filepath.Join("db-1", "MANIFEST")
+	d.check(t, "a long change of the manifest is cut off", manifest,
+		append(bytes.Clone(d.files[manifest]), 0, 1, 0, 0, 1, 2, 3, 4, 'c', 'u', 't'))
+	d.check(t, "a file of the value log is empty", filepath.Join("db-1", "000099.vlog"), []byte{})
+	d.check(t, "a write-ahead log is empty", filepath.Join("db-1", "100000.mem"), []byte{})
+	d.check(t, "a table is half written", filepath.Join("db-1", "000077.sst"), []byte("half"))
+}
+
+// TestLostTable removes the last change of the manifest, which names the newest table.
+func TestLostTable(t *testing.T) {
+	d := closedDatabase(t)
+	name := filepath.Join("db-1", "MANIFEST")
+	dir := t.TempDir()
+	for file, data := range d.files {
+		writeFile(t, filepath.Join(dir, file), data)
+	}
+	data := d.files[name]
+	end := len(manifestStart)
+	for next := end; next < len(data); next += 8 + int(binary.BigEndian.Uint32(data[next:])) {
+		end = next
+	}
+	writeFile(t, filepath.Join(dir, name), data[:end])
+	s, err := Open(testConfig(t, dir))
+	if err == nil {
+		s.Close()
+	}
+	if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "what the manifest names ends") {
+		t.Errorf("got %v, want ErrCorrupt", err)
 	}
 }
 
