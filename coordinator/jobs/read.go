@@ -93,6 +93,18 @@ func givenValues(parameters []*command.Parameter) map[string][]string {
 	return given
 }
 
+// WipedSecrets names the secret parameters that were given and wiped when the job ended: that they were given is
+// no secret.
+func (j *Job) WipedSecrets() []string {
+	var names []string
+	for _, p := range j.Spec.Parameters {
+		if p.Secret && len(p.Values) == 0 {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
 // Head returns only the head of a job that p may read; it is what atoms like /phase need.
 func (s *Service) Head(ctx context.Context, p auth.Principal, list, id string) (*state.Job, error) {
 	var j *state.Job

@@ -122,6 +122,9 @@ func describeValues(r *prov.JobRecord, j *jobs.Job) {
 		}
 		r.Parameters = append(r.Parameters, p)
 	}
+	for _, name := range j.WipedSecrets() {
+		r.Parameters = append(r.Parameters, prov.ParameterRecord{Name: name, Secret: true})
+	}
 	for _, in := range j.Spec.Inputs {
 		input := prov.InputRecord{
 			Role: in.Name, SHA256: in.Sha256, Size: &in.Size, MediaType: in.ContentType, Name: in.FileName,

@@ -42,6 +42,9 @@ func job(c *fiber.Ctx, j *jobs.Job, attempts []*state.Attempt) userapi.Job {
 		}
 		view.Parameters = append(view.Parameters, p)
 	}
+	for _, name := range j.WipedSecrets() {
+		view.Parameters = append(view.Parameters, userapi.Parameter{Name: name, Secret: true})
+	}
 	view.Inputs = append(view.Inputs, inputs(c, j)...)
 	if j.Results != nil {
 		for _, o := range j.Results.Outputs {
