@@ -171,12 +171,13 @@ func foreign(c *fiber.Ctx) bool {
 	if name = strings.ToLower(name); name != "localhost" && name != "127.0.0.1" && name != "[::1]" {
 		return true
 	}
-	forwarded := false
-	c.Context().Request.Header.VisitAll(func(key, _ []byte) {
+	for key := range c.Context().Request.Header.All() {
 		k := strings.ToLower(string(key))
-		forwarded = forwarded || k == "forwarded" || k == "via" || k == "x-real-ip" || strings.HasPrefix(k, "x-forwarded-")
-	})
-	return forwarded
+		if k == "forwarded" || k == "via" || k == "x-real-ip" || strings.HasPrefix(k, "x-forwarded-") {
+			return true
+		}
+	}
+	return false
 }
 
 // refuseForeignWrites keeps pages of other origins from acting with the rights of who looks at them.
