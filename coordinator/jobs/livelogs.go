@@ -14,6 +14,8 @@ const (
 	liveRing = 1 << 20
 	// watchFor is how long a reader counts as following after its last request.
 	watchFor = time.Minute
+	// idleRing is how long a stream is kept that nobody reads or writes: its attempt was lost.
+	idleRing = time.Hour
 )
 
 // stream names standard output or error of one attempt.
@@ -35,23 +37,36 @@ type liveLogs struct {
 
 type ring struct {
 	site  string
-	data  []byte // the last bytes, at most liveRing
-	end   int64  // offset in the stream of the end of data
-	until time.Time
+	data  []byte    // the last bytes, at most liveRing
+	end   int64     // offset in the stream of the end of data
+	until time.Time // followed by somebody until then
+	used  time.Time // last read or written
 }
 
 func newLiveLogs(hub *watch.Hub) *liveLogs {
 	return &liveLogs{hub: hub, rings: map[stream]*ring{}}
 }
 
-// follow marks the stream as read by somebody and tells its site when that is news.
-func (l *liveLogs) follow(k stream, site string, now time.Time) {
-	l.mu.Lock()
+// ring returns the stream's ring; a new one takes the place of those that are idle. The caller holds mu.
+func (l *liveLogs) ring(k stream, site string, now time.Time) *ring {
 	r := l.rings[k]
 	if r == nil {
+		for other, idle := range l.rings {
+			if now.Sub(idle.used) > idleRing {
+				delete(l.rings, other)
+			}
+		}
 		r = &ring{site: site}
 		l.rings[k] = r
 	}
+	r.used = now
+	return r
+}
+
+// follow marks the stream as read by somebody and tells its site when that is news.
+func (l *liveLogs) follow(k stream, site string, now time.Time) {
+	l.mu.Lock()
+	r := l.ring(k, site, now)
 	news := now.After(r.until)
 	r.until = now.Add(watchFor)
 	l.mu.Unlock()
@@ -79,11 +94,7 @@ func (l *liveLogs) watched(site string, now time.Time) []siteapi.AttemptRef {
 // add appends a chunk at offset. Bytes already there are passed over; after a hole the ring starts anew.
 func (l *liveLogs) add(k stream, site string, offset int64, chunk []byte, now time.Time) siteapi.LiveAnswer {
 	l.mu.Lock()
-	r := l.rings[k]
-	if r == nil {
-		r = &ring{site: site}
-		l.rings[k] = r
-	}
+	r := l.ring(k, site, now)
 	if offset > r.end {
 		r.data, r.end = nil, offset
 	}

@@ -13,6 +13,7 @@ import (
 	"consort/coordinator/command"
 	"consort/coordinator/jobs"
 	"consort/coordinator/state"
+	"consort/shared/definition"
 	"consort/shared/prov"
 	"consort/shared/uws"
 )
@@ -103,7 +104,7 @@ func describeDefinition(r *prov.DefinitionRecord, j *jobs.Job) {
 	for _, in := range d.Inputs {
 		r.Inputs = append(r.Inputs, prov.FileDescription{
 			Role: in.Name, Usage: in.Usage, Description: in.Description,
-			Multiplicity: in.Multiplicity.String(), ContentTypes: in.ContentType,
+			Multiplicity: multiplicity(&in).String(), ContentTypes: in.ContentType,
 		})
 	}
 	for _, o := range d.Outputs {
@@ -112,6 +113,15 @@ func describeDefinition(r *prov.DefinitionRecord, j *jobs.Job) {
 			Multiplicity: o.Multiplicity.String(), ContentTypes: []string{o.ContentType},
 		})
 	}
+}
+
+// multiplicity counts an input that may be left out from 0.
+func multiplicity(in *definition.Input) definition.Multiplicity {
+	m := in.Multiplicity
+	if !in.Required {
+		m.Min = 0
+	}
+	return m
 }
 
 func describeValues(r *prov.JobRecord, j *jobs.Job) {
