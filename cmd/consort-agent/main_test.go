@@ -136,7 +136,7 @@ func TestKillMatrix(t *testing.T) {
 
 // TestSmall: an agent lives on a login node, among people.
 func TestSmall(t *testing.T) {
-	program := build(t, "CGO_ENABLED=0", "-ldflags", "-s -w -X main.version=1.2.3")
+	program := build(t, "CGO_ENABLED=0", "-ldflags", "-s -w -X consort/shared/telemetry.version=1.2.3")
 	info, err := os.Stat(program)
 	if err != nil {
 		t.Fatal(err)
