@@ -3,18 +3,16 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"os/signal"
 	"runtime/debug"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"consort/agent"
+	"consort/shared/interrupt"
 	"consort/shared/telemetry"
 )
 
@@ -23,9 +21,7 @@ var version = telemetry.Version().Version
 
 func main() {
 	bound()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := root().ExecuteContext(ctx); err != nil {
+	if err := root().ExecuteContext(interrupt.Context()); err != nil {
 		fmt.Fprintln(os.Stderr, "consort-agent:", err)
 		os.Exit(1)
 	}

@@ -164,7 +164,7 @@ func TestUploads(t *testing.T) {
 
 // TestLargeUpload: memory does not grow with a file.
 func TestLargeUpload(t *testing.T) {
-	if testing.Short() || raceEnabled {
+	if testing.Short() {
 		t.Skip("uploads 300 MB")
 	}
 	w := newWorld(t)

@@ -1,5 +1,0 @@
-//go:build race
-
-package uws_test
-
-const raceEnabled = true
