@@ -6,7 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"slices"
+	"reflect"
 	"sync"
 	"time"
 
@@ -105,30 +105,26 @@ func (p *policyFile) allow(d *definition.Definition, lease *siteapi.Lease) (atte
 
 // readiness is what a poll says of the policy.
 type readiness struct {
-	accepts []string // digests, sorted; "*": any
-	drain   bool     // nothing is accepted, whatever it is
+	accepts []siteapi.Accept
+	drain   bool // nothing is accepted, whatever it is
 }
 
-func (r readiness) equal(other readiness) bool {
-	return r.drain == other.drain && slices.Equal(r.accepts, other.accepts)
-}
+func (r readiness) equal(other readiness) bool { return reflect.DeepEqual(r, other) }
 
-// readiness lists the digests that the policy names, so that no other work is leased here. A rule that goes by
-// versions stands for digests that are not known here: then it is "*", any, and the rule decides later.
+// readiness tells the policy's rules, so that no work is leased here that they refuse.
 func (p *policyFile) readiness() readiness {
 	now, err := p.current()
 	if err != nil {
-		return readiness{accepts: []string{}, drain: true}
+		return readiness{accepts: []siteapi.Accept{}, drain: true}
 	}
-	digests := []string{}
+	accepts := []siteapi.Accept{}
 	for _, r := range now.Allow {
-		if len(r.Digests) == 0 {
-			return readiness{accepts: []string{"*"}}
-		}
-		digests = append(digests, r.Digests...)
+		accepts = append(accepts, siteapi.Accept{
+			Definition: r.Definition, Digests: r.Digests, Versions: r.Versions, Owners: r.Owners,
+			MaxCores: r.MaxCores, MaxMemoryBytes: int64(r.MaxMemory), MaxSeconds: int64(r.MaxDuration.Std().Seconds()),
+		})
 	}
-	slices.Sort(digests)
-	return readiness{accepts: slices.Compact(digests)}
+	return readiness{accepts: accepts}
 }
 
 // watchPolicy has the coordinators hear of a changed policy soon, and not only after the poll that is held.

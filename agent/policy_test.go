@@ -5,11 +5,11 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
 	"consort/agent/agenttest"
+	"consort/shared/siteapi"
 )
 
 // TestPolicyFileLogsOncePerChange: also what is wrong in another way, and that it is mended.
@@ -43,7 +43,8 @@ func TestPolicyFileLogsOncePerChange(t *testing.T) {
 		}
 		log.Reset()
 	}
-	broken, any := readiness{drain: true}, readiness{accepts: []string{"*"}}
+	broken := readiness{accepts: []siteapi.Accept{}, drain: true}
+	any := readiness{accepts: []siteapi.Accept{{Definition: "code", Versions: []string{siteapi.AnyVersion}}}}
 	expect(any, "", "")
 	write("format = ")
 	expect(broken, "level=ERROR", "policy.toml:1")
@@ -57,8 +58,7 @@ func TestPolicyFileLogsOncePerChange(t *testing.T) {
 	expect(any, "level=INFO", "read again")
 	digests := []string{strings.Repeat("b", 64), strings.Repeat("a", 64)}
 	write("format = 1\n[[allow]]\ndefinition = \"code\"\ndigest = [\"" + strings.Join(digests, "\", \"") + "\"]\n")
-	slices.Sort(digests)
-	expect(readiness{accepts: digests}, "level=INFO", "read again")
+	expect(readiness{accepts: []siteapi.Accept{{Definition: "code", Digests: digests}}}, "level=INFO", "read again")
 }
 
 func TestPolicyMustBeReadableAtTheStart(t *testing.T) {

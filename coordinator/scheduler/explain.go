@@ -31,17 +31,21 @@ func (s *Scheduler) Explain(j *state.Job) string {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	online, accepting, large := 0, 0, 0
+	online, draining, accepting, large := 0, 0, 0, 0
 	for _, st := range s.sites {
 		if !s.online(st) {
 			continue
 		}
 		online++
-		if !accepts(&st.poll, w.digest) {
+		if st.poll.Drain {
+			draining++
+			continue
+		}
+		if !accepts(&st.poll, w) {
 			continue
 		}
 		accepting++
-		if fits(w.capacity, st.poll.Total) {
+		if fits(w.capacity, st.poll.Total, st.poll.Total) {
 			large++
 		}
 	}
@@ -49,8 +53,10 @@ func (s *Scheduler) Explain(j *state.Job) string {
 	switch {
 	case online == 0:
 		return "no site is online; the job starts when one comes back"
+	case online == draining:
+		return "the sites that are online take no new work at the moment"
 	case accepting == 0:
-		return fmt.Sprintf("none of the %d sites that are online accepts %s", online, name)
+		return fmt.Sprintf("no site that is online accepts %s as it is asked for (%d online)", name, online)
 	case large == 0:
 		return fmt.Sprintf("no site that accepts %s offers %d cores and %d MiB of memory", name, w.capacity.Cores, w.capacity.MemoryBytes>>20)
 	}

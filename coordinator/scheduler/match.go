@@ -91,8 +91,10 @@ func (s *Scheduler) queue() iter.Seq[*state.Active] {
 
 // want is what a job asks of a site.
 type want struct {
-	digest   string
-	capacity siteapi.Capacity
+	definition, version, digest string
+	owner                       string
+	seconds                     int64 // run limit, 0: none
+	capacity                    siteapi.Capacity
 }
 
 // need is what one attempt of j takes.
@@ -107,7 +109,8 @@ func (s *Scheduler) need(j *state.Active) (*want, error) {
 		if err != nil {
 			return err
 		}
-		w.digest = head.Digest
+		w.definition, w.version, w.digest = head.Definition, head.DefinitionVersion, head.Digest
+		w.owner, w.seconds = head.Owner, head.ExecutionSeconds
 		r := spec.Resources
 		w.capacity.Slots = 1
 		w.capacity.Cores = max(1, int(r.GetNodes())) * max(1, int(r.GetTasks())) * max(1, int(r.GetCores()))
@@ -117,13 +120,23 @@ func (s *Scheduler) need(j *state.Active) (*want, error) {
 	return w, err
 }
 
-func fits(need, free siteapi.Capacity) bool {
-	return free.Slots >= need.Slots && (free.Cores == 0 || free.Cores >= need.Cores) &&
-		(free.MemoryBytes == 0 || free.MemoryBytes >= need.MemoryBytes)
+// fits tells whether there is room; a site whose total of something is 0 does not count it.
+func fits(need, free, total siteapi.Capacity) bool {
+	return free.Slots >= need.Slots && (total.Cores == 0 || free.Cores >= need.Cores) &&
+		(total.MemoryBytes == 0 || free.MemoryBytes >= need.MemoryBytes)
 }
 
-func accepts(p *siteapi.PollRequest, digest string) bool {
-	return !p.Drain && (slices.Contains(p.Accepts, digest) || slices.Contains(p.Accepts, "*"))
+// accepts tells whether a rule of the site's policy allows the job.
+func accepts(p *siteapi.PollRequest, w *want) bool {
+	return !p.Drain && slices.ContainsFunc(p.Accepts, func(a siteapi.Accept) bool {
+		return (a.Definition == "" || a.Definition == w.definition) &&
+			(len(a.Digests) == 0 || slices.Contains(a.Digests, w.digest)) &&
+			(len(a.Versions) == 0 || slices.Contains(a.Versions, w.version) || slices.Contains(a.Versions, siteapi.AnyVersion)) &&
+			(len(a.Owners) == 0 || slices.Contains(a.Owners, w.owner)) &&
+			(a.MaxCores == 0 || w.capacity.Cores <= a.MaxCores) &&
+			(a.MaxMemoryBytes == 0 || w.capacity.MemoryBytes <= a.MaxMemoryBytes) &&
+			(a.MaxSeconds == 0 || w.seconds > 0 && w.seconds <= a.MaxSeconds)
+	})
 }
 
 // take reserves room at the best site that waits for work.
@@ -133,7 +146,7 @@ func (s *Scheduler) take(w *want) (string, bool) {
 	defer s.mu.Unlock()
 	best := ""
 	for name, st := range s.sites {
-		if st.waiting == 0 || !accepts(&st.poll, w.digest) || !fits(need, st.free) {
+		if st.waiting == 0 || !accepts(&st.poll, w) || !fits(need, st.free, st.poll.Total) {
 			continue
 		}
 		if best == "" || st.free.Slots > s.sites[best].free.Slots ||

@@ -226,9 +226,9 @@ func TestRoom(t *testing.T) {
 
 	big := w.AddSite("meudon")
 	few, many := w.site.PollRequest(2, 20, siteapi.AttemptInfo{Job: coordtest.Job(small), Epoch: 1}), big.PollRequest(30, 20)
-	many.Accepts = []string{"nothing"} // or it would take the large one
+	many.Accepts = []siteapi.Accept{{Definition: "nothing"}} // or it would take the large one
 	held := w.hold(w.site, few)
-	many.Accepts = []string{"*"}
+	many.Accepts = []siteapi.Accept{{}}
 	many.Free.Cores, many.Free.MemoryBytes = 4, 1<<30
 	other := w.hold(big, many)
 	job := w.run("trial")
@@ -247,22 +247,23 @@ func TestPolicyOfSites(t *testing.T) {
 	job := w.run("trial")
 	w.reason(job, "no site is online")
 	deny := w.site.PollRequest(1, 1)
-	deny.Accepts = []string{strings.Repeat("0", 64)}
+	deny.Accepts = []siteapi.Accept{{Digests: []string{strings.Repeat("0", 64)}}}
 	if r := poll(t, w.site, deny); len(r.Leases) != 0 {
 		t.Errorf("%+v", r)
 	}
-	w.reason(job, "none of the 1 sites", "accepts trial 1.0.0")
+	w.reason(job, "no site that is online accepts trial 1.0.0", "(1 online)")
 	drain := w.site.PollRequest(1, 1)
 	drain.Drain = true
 	if r := poll(t, w.site, drain); len(r.Leases) != 0 {
 		t.Errorf("%+v", r)
 	}
+	w.reason(job, "take no new work")
 	if r := w.site.Poll(0, 1); len(r.Leases) != 0 {
 		t.Errorf("%+v", r)
 	}
 	w.reason(job, "offers 1 cores and 64 MiB")
 	ok := w.site.PollRequest(1, 5)
-	ok.Accepts = []string{w.View(job).DefinitionDigest}
+	ok.Accepts = []siteapi.Accept{{Digests: []string{w.View(job).DefinitionDigest}}}
 	if r := poll(t, w.site, ok); len(r.Leases) != 1 {
 		t.Errorf("%+v", r)
 	}
@@ -466,5 +467,32 @@ func TestProvenanceOutlivesFiles(t *testing.T) {
 	a := w.Get(job + "/provjson")
 	if _, err := prov.ReadJSON(bytes.NewReader(a.Body), prov.DefaultLimits()); err != nil {
 		t.Errorf("%v: %s", err, a.Text())
+	}
+}
+
+// TestRulesOfSites: a site is given only what its rules allow, each clause of them, so that a job which one site
+// would refuse goes to another.
+func TestRulesOfSites(t *testing.T) {
+	w := newWorld(t)
+	job := w.run("trial")
+	digest := w.View(job).DefinitionDigest
+	for name, rule := range map[string]siteapi.Accept{
+		"another definition": {Definition: "probe", Versions: []string{siteapi.AnyVersion}},
+		"another version":    {Definition: "trial", Versions: []string{"9.9"}},
+		"another digest":     {Definition: "trial", Digests: []string{strings.Repeat("0", 64)}},
+		"another owner":      {Definition: "trial", Digests: []string{digest}, Owners: []string{"nobody else"}},
+		"too little memory":  {Definition: "trial", Digests: []string{digest}, MaxMemoryBytes: 1},
+		"too short":          {Definition: "trial", Digests: []string{digest}, MaxSeconds: 1},
+	} {
+		r := w.site.PollRequest(1, 1)
+		r.Accepts = []siteapi.Accept{rule}
+		if got := poll(t, w.site, r); len(got.Leases) != 0 {
+			t.Errorf("%s: leased", name)
+		}
+	}
+	r := w.site.PollRequest(1, 10)
+	r.Accepts = []siteapi.Accept{{Definition: "probe"}, {Definition: "trial", Digests: []string{digest}, MaxCores: 64, MaxSeconds: 1 << 30}}
+	if got := poll(t, w.site, r); len(got.Leases) != 1 {
+		t.Errorf("not leased though a rule allows it: %+v", got)
 	}
 }

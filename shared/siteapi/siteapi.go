@@ -79,7 +79,7 @@ type PollRequest struct {
 	Batch    string        `json:"batch"`   // batch system: local, slurm, …
 	Free     Capacity      `json:"free"`    // room for new leases
 	Total    Capacity      `json:"total"`   // what the site's policy offers at most
-	Accepts  []string      `json:"accepts"` // digests of definitions that the policy allows; "*" for any
+	Accepts  []Accept      `json:"accepts"` // what the policy allows; nothing else is leased to the site
 	Attempts []AttemptInfo `json:"attempts"`
 	Drain    bool          `json:"drain,omitempty"` // no new leases, please
 	Wait     int           `json:"wait"`            // seconds to hold the poll, at most MaxPollWait; 0: answer at once
@@ -91,6 +91,21 @@ type Capacity struct {
 	Cores       int   `json:"cores"`
 	MemoryBytes int64 `json:"memoryBytes"`
 }
+
+// Accept is one rule of the site's policy, told so that no job goes to a site that would refuse it. The site
+// itself decides again when the lease arrives. An empty field allows anything.
+type Accept struct {
+	Definition     string   `json:"definition,omitempty"` // its name
+	Digests        []string `json:"digests,omitempty"`
+	Versions       []string `json:"versions,omitempty"` // AnyVersion among them: any
+	Owners         []string `json:"owners,omitempty"`
+	MaxCores       int      `json:"maxCores,omitempty"`
+	MaxMemoryBytes int64    `json:"maxMemoryBytes,omitempty"`
+	MaxSeconds     int64    `json:"maxSeconds,omitempty"` // run limit; a job without one is longer than any
+}
+
+// AnyVersion in Accept.Versions stands for every version.
+const AnyVersion = "*"
 
 // AttemptInfo is one entry of the agent's journal.
 type AttemptInfo struct {
