@@ -9,7 +9,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -59,7 +61,7 @@ type Rule struct {
 	Digests     []string        `toml:"digest,omitempty"`       // the digest is one of these: exactly this code, safe against whoever publishes
 	Versions    []string        `toml:"version,omitempty"`      // the version is one of these, or AnyVersion
 	Owners      []string        `toml:"owners,omitempty"`       // the job's owner is one of these; absent: anybody whom the cluster lets run it
-	MaxCores    int             `toml:"max_cores,omitempty"`    // 0 or absent: no limit
+	MaxCores    int             `toml:"max_cores,omitempty"`    // 0: no limit, which a file says by leaving it out
 	MaxMemory   config.Size     `toml:"max_memory,omitempty"`   // the same
 	MaxDuration config.Duration `toml:"max_duration,omitempty"` // the same
 	MaxOutput   config.Size     `toml:"max_output,omitempty"`   // of all outputs of an attempt; the same
@@ -94,13 +96,18 @@ func (r *Refusal) Error() string {
 // Unwrap makes a Refusal an ErrRefused.
 func (r *Refusal) Unwrap() error { return ErrRefused }
 
-// Load reads and validates policy.toml. What is wrong in the file is a config.Errors or an ErrPolicy.
+// Load reads and validates policy.toml. What is wrong in the file is a config.Errors, with lines.
 func Load(path string) (*Policy, error) {
-	p := &Policy{}
-	if err := config.Load(path, p); err != nil {
-		return nil, err
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open the policy: %w", err)
 	}
-	return p.validated(path)
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, config.MaxFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	return Parse(path, text)
 }
 
 // Parse is Load for a text that has been read already; file only names it in errors.
@@ -109,14 +116,45 @@ func Parse(file string, text []byte) (*Policy, error) {
 	if err := config.Decode(file, text, p); err != nil {
 		return nil, err
 	}
-	return p.validated(file)
-}
-
-func (p *Policy) validated(file string) (*Policy, error) {
-	if err := p.Validate(); err != nil {
+	where, err := config.Locate(text)
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
+	var errs config.Errors
+	for _, wrong := range append(p.problems(), p.emptyLimits(where)...) {
+		line, column := where.Find(wrong.key)
+		errs = append(errs, &config.Error{File: file, Line: line, Column: column, Key: wrong.key, Problem: wrong.text})
+	}
+	if err := errs.Err(); err != nil {
+		return nil, err
+	}
 	return p, nil
+}
+
+// emptyLimits finds clauses that are written down and empty. In a Rule that is no limit; whoever writes
+// "owners = []" or "max_cores = 0" may well mean nobody and nothing.
+func (p *Policy) emptyLimits(where *config.Positions) []problem {
+	var found []problem
+	for i, rule := range p.Allow {
+		for _, clause := range []struct {
+			key   string
+			empty bool
+			more  string
+		}{
+			{"digest", len(rule.Digests) == 0 && len(rule.Versions) > 0, "leave it out to go by version alone"},
+			{"version", len(rule.Versions) == 0 && len(rule.Digests) > 0, "leave it out to go by digest alone"},
+			{"owners", len(rule.Owners) == 0, "leave it out for no limit"},
+			{"max_cores", rule.MaxCores == 0, "leave it out for no limit"},
+			{"max_memory", rule.MaxMemory == 0, "leave it out for no limit"},
+			{"max_duration", rule.MaxDuration == 0, "leave it out for no limit"},
+			{"max_output", rule.MaxOutput == 0, "leave it out for no limit"},
+		} {
+			if key := fmt.Sprintf("allow[%d].%s", i, clause.key); clause.empty && where.Has(key) {
+				found = append(found, problem{key, "it would allow nothing; " + clause.more + ", or take the rule out to allow nothing"})
+			}
+		}
+	}
+	return found
 }
 
 // Encode validates a policy and returns it as TOML, as Parse reads it.
@@ -219,71 +257,84 @@ func wanted(d time.Duration) string {
 
 var variablePattern = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
+// problem is one thing that cannot be meant so. The key is a path as in config.Error.
+type problem struct{ key, text string }
+
 // Validate returns an ErrPolicy that names the key when the policy cannot be meant so. A rule that forgets
 // to say which code it allows is an error and not a rule that allows any.
 func (p *Policy) Validate() error {
-	if p.Format != Format {
-		return fmt.Errorf("%w: format: this program reads format = %d, the file has %d", ErrPolicy, Format, p.Format)
+	if all := p.problems(); len(all) > 0 {
+		return fmt.Errorf("%w: %s: %s", ErrPolicy, all[0].key, all[0].text)
 	}
+	return nil
+}
+
+// problems returns everything that Validate objects to.
+func (p *Policy) problems() []problem {
+	if p.Format != Format { // then the rest need not mean what it seems to
+		return []problem{{"format", fmt.Sprintf("this program reads format = %d, the file has %d", Format, p.Format)}}
+	}
+	var all []problem
 	for i := range p.Allow {
-		if key, problem := p.Allow[i].problem(); key != "" {
-			return fmt.Errorf("%w: allow[%d].%s: %s", ErrPolicy, i, key, problem)
+		for _, wrong := range p.Allow[i].problems() {
+			all = append(all, problem{fmt.Sprintf("allow[%d].%s", i, wrong.key), wrong.text})
 		}
 	}
-	if err := checkEnvironment("environment", p.Environment); err != nil {
-		return err
-	}
-	for name, s := range p.Software {
+	all = append(all, environmentProblems("environment", p.Environment)...)
+	for _, name := range slices.Sorted(maps.Keys(p.Software)) {
+		key, software := "software."+name, p.Software[name]
 		if !ids.ValidName(name) {
-			return fmt.Errorf("%w: software.%s: not the name of a software", ErrPolicy, name)
+			all = append(all, problem{key, "not the name of a software"})
 		}
-		for _, dir := range s.Path {
+		for i, dir := range software.Path {
 			if !filepath.IsAbs(dir) || strings.ContainsAny(dir, ":\x00") {
-				return fmt.Errorf("%w: software.%s.path: %q is not an absolute path without colons", ErrPolicy, name, dir)
+				all = append(all, problem{fmt.Sprintf("%s.path[%d]", key, i), fmt.Sprintf("%q is not an absolute path without colons", dir)})
 			}
 		}
-		if err := checkEnvironment("software."+name+".environment", s.Environment); err != nil {
-			return err
-		}
+		all = append(all, environmentProblems(key+".environment", software.Environment)...)
 	}
-	return nil
+	return all
 }
 
-// problem returns the first key of the rule that is wrong, or "".
-func (rule *Rule) problem() (key, problem string) {
-	switch {
-	case !ids.ValidName(rule.Definition):
-		return "definition", fmt.Sprintf("%q is not the name of a definition", rule.Definition)
-	case len(rule.Digests)+len(rule.Versions) == 0:
-		return "digest", fmt.Sprintf(`the rule must say which code it allows: digest = ["…"], version = ["1.0"], or version = [%q] for any`, AnyVersion)
-	case slices.Contains(rule.Owners, ""):
-		return "owners", "an owner is empty"
-	case rule.MaxCores < 0:
-		return "max_cores", "it is negative"
+// problems returns what is wrong in the rule, with keys relative to it.
+func (rule *Rule) problems() []problem {
+	var all []problem
+	if !ids.ValidName(rule.Definition) {
+		all = append(all, problem{"definition", fmt.Sprintf("%q is not the name of a definition", rule.Definition)})
 	}
-	for _, d := range rule.Digests {
+	if len(rule.Digests)+len(rule.Versions) == 0 {
+		all = append(all, problem{"digest", fmt.Sprintf(`the rule must say which code it allows: digest = ["…"], version = ["1.0"], or version = [%q] for any`, AnyVersion)})
+	}
+	for i, d := range rule.Digests {
 		if !ids.ValidSHA256(d) {
-			return "digest", fmt.Sprintf("%q is not a SHA-256 in 64 lower-case hexadecimal digits", d)
+			all = append(all, problem{fmt.Sprintf("digest[%d]", i), fmt.Sprintf("%q is not a SHA-256 in 64 lower-case hexadecimal digits", d)})
 		}
 	}
-	for _, v := range rule.Versions {
+	for i, v := range rule.Versions {
 		if v != AnyVersion && !ids.ValidVersion(v) {
-			return "version", fmt.Sprintf("%q is neither 1 to 3 numbers, as in 1.2.0, nor %q", v, AnyVersion)
+			all = append(all, problem{fmt.Sprintf("version[%d]", i), fmt.Sprintf("%q is neither 1 to 3 numbers, as in 1.2.0, nor %q", v, AnyVersion)})
 		}
 	}
-	return "", ""
+	if i := slices.Index(rule.Owners, ""); i >= 0 {
+		all = append(all, problem{fmt.Sprintf("owners[%d]", i), "an owner is empty"})
+	}
+	if rule.MaxCores < 0 {
+		all = append(all, problem{"max_cores", "it is negative"})
+	}
+	return all
 }
 
-func checkEnvironment(key string, env map[string]string) error {
-	for name, value := range env {
-		if !variablePattern.MatchString(name) || strings.HasPrefix(name, "CONSORT_") {
-			return fmt.Errorf("%w: %s.%s: not the name of a variable that a policy may set", ErrPolicy, key, name)
-		}
-		if strings.IndexByte(value, 0) >= 0 {
-			return fmt.Errorf("%w: %s.%s: the value has a NUL byte", ErrPolicy, key, name)
+func environmentProblems(key string, env map[string]string) []problem {
+	var all []problem
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		switch {
+		case !variablePattern.MatchString(name) || strings.HasPrefix(name, "CONSORT_"):
+			all = append(all, problem{key + "." + name, "not the name of a variable that a policy may set"})
+		case strings.IndexByte(env[name], 0) >= 0:
+			all = append(all, problem{key + "." + name, "the value has a NUL byte"})
 		}
 	}
-	return nil
+	return all
 }
 
 // Variables returns the environment that the site gives to a program which needs the named software: the

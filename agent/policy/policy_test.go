@@ -177,6 +177,51 @@ func TestBadFiles(t *testing.T) {
 	}
 }
 
+// TestErrorsHaveLines checks that each problem of a file is told at its line, also those that only Validate sees.
+func TestErrorsHaveLines(t *testing.T) {
+	const rule = "format = 1\n\n[[allow]]\ndefinition = 'probe'\nversion = ['1']\n" // the next is line 6
+	for text, want := range map[string][]string{
+		"\nformat = 2":          {"policy.toml:2: format: "},
+		"":                      {"policy.toml: format: "},
+		rule + "max_cores = -1": {"policy.toml:6: allow[0].max_cores: "},
+		rule + "digest = [\n'" + digestA + "',\n'x']":                 {"policy.toml:8: allow[0].digest[1]: "},
+		rule + "owners = ['']":                                        {"policy.toml:6: allow[0].owners[0]: "},
+		rule + "[[allow]]\nversion = ['1.x']":                         {"policy.toml:6: allow[1].definition: ", "policy.toml:7: allow[1].version[0]: "},
+		rule + "[[allow]]\ndefinition = 'a'":                          {"policy.toml:6: allow[1].digest: "},
+		"format = 1\nallow = [{ definition = '*', version = ['1'] }]": {"policy.toml:2: allow[0].definition: "},
+		"format = 1\n[software.a]\npath = ['/a', 'bin']":              {"policy.toml:3: software.a.path[1]: "},
+		"format = 1\n[software.A-]":                                   {"policy.toml:2: software.A-: "},
+		"format = 1\n[software.a.environment]\nCONSORT_JOB = ''":      {"policy.toml:3: software.a.environment.CONSORT_JOB: "},
+		"format = 1\n[environment]\nA = 'a'\nB = \"\\u0000\"":         {"policy.toml:4: environment.B: "},
+	} {
+		_, err := Parse("policy.toml", []byte(text))
+		list := config.List(err)
+		if len(list) != len(want) {
+			t.Errorf("%q: %v, want %d errors", text, err, len(want))
+			continue
+		}
+		for i, e := range list {
+			if !strings.HasPrefix(e.Error(), want[i]) {
+				t.Errorf("%q: %v, want %s", text, e, want[i])
+			}
+		}
+	}
+}
+
+// TestEmptyLimits checks that a clause which is written down and empty is not taken for no limit.
+func TestEmptyLimits(t *testing.T) {
+	for line, more := range map[string]string{
+		"owners = []": "leave it out for no limit", "max_cores = 0": "leave it out for no limit", "max_memory = '0 B'": "leave it out for no limit",
+		"max_duration = '0s'": "leave it out for no limit", "max_output = '0 B'": "leave it out for no limit", "digest = []": "leave it out to go by version",
+	} {
+		key, _, _ := strings.Cut(line, " ")
+		_, err := Parse("policy.toml", []byte("format = 1\n[[allow]]\ndefinition = 'a'\nversion = ['1']\n[[allow]]\ndefinition = 'b'\nversion = ['1']\n"+line))
+		if err == nil || !strings.HasPrefix(err.Error(), "policy.toml:8: allow[1]."+key+": ") || !strings.Contains(err.Error(), more) {
+			t.Errorf("%s: %v", line, err)
+		}
+	}
+}
+
 func TestVariables(t *testing.T) {
 	p := loadExample(t)
 	want := map[string]string{"PATH": "/site/bin:/usr/bin:/bin", "OMP_PROC_BIND": "true"}
