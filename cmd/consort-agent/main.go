@@ -19,12 +19,30 @@ import (
 // version is what this program was built from, as the coordinators are told it.
 var version = telemetry.Version().Version
 
+// Exit statuses.
+const (
+	exitOK      = 0
+	exitFailure = 1
+	exitFenced  = 3 // a start anew would fence the other agent in turn; 2 is what a crash of a Go program gives
+)
+
 func main() {
 	bound()
-	if err := root().ExecuteContext(interrupt.Context()); err != nil {
+	err := root().ExecuteContext(interrupt.Context())
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "consort-agent:", err)
-		os.Exit(1)
 	}
+	os.Exit(status(err))
+}
+
+func status(err error) int {
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, agent.ErrFenced):
+		return exitFenced
+	}
+	return exitFailure
 }
 
 // bound keeps the agent small on a login node, unless the environment says otherwise.
@@ -82,7 +100,9 @@ ended meanwhile.
 It reads agent.toml, which the enrolment wrote, and the policy.toml named
 there. The policy is read again whenever it changes. Logs go to standard error.
 
-Exit status: 0 when stopped, 1 on an error that needs a human.`,
+Exit status: 0 when stopped; 3 when another agent of this site was started
+later, so that starting this one again would only stop that one; 1 on any other
+error that needs a human.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			logger, err := newLogger(level)

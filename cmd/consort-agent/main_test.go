@@ -5,9 +5,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,6 +17,7 @@ import (
 
 	"consort/agent"
 	"consort/agent/agenttest"
+	"consort/shared/siteapi"
 )
 
 // build makes the agent's program.
@@ -204,6 +207,35 @@ func TestCommandLine(t *testing.T) {
 		cmd.SetErr(&bytes.Buffer{})
 		if err := cmd.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.args, err, c.want)
+		}
+	}
+}
+
+// TestFencedHasItsOwnStatus: a service manager must be able to tell it from what a new start may mend.
+func TestFencedHasItsOwnStatus(t *testing.T) {
+	program := build(t, "")
+	config := enrol(t, program, agenttest.New(t).URL)
+	stale := agenttest.Answering(t, http.StatusConflict, siteapi.Error{Code: siteapi.CodeStale, Message: "a newer agent polls"})
+	text, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = regexp.MustCompile(`(?m)^servers = .*$`).ReplaceAll(text, []byte("servers = ['"+stale+"']"))
+	if err := os.WriteFile(config, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		config string
+		want   int
+	}{{config, exitFenced}, {config + ".missing", exitFailure}} {
+		p := start(t, program, c.config, "")
+		select {
+		case <-p.done:
+		case <-time.After(20 * time.Second):
+			t.Fatal("the agent did not end")
+		}
+		if got := p.cmd.ProcessState.ExitCode(); got != c.want {
+			t.Errorf("%s: exit status %d, want %d", c.config, got, c.want)
 		}
 	}
 }
