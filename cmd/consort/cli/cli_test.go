@@ -384,7 +384,7 @@ func TestSubmit(t *testing.T) {
 	}
 	for _, args := range [][]string{
 		{"-p", "a"}, {"-p", "=b"}, {"-f", "x"}, {"-f", "x=" + file}, {"-f", "x=consort:" + fold}, {"--duration", "soon"}, {"--duration", "0"},
-		{"--draft", "--wait"}, {"extra"}, {"--token", "a", "--token-file", "b"}, {"--server", "localhost:8080"},
+		{"--draft", "--wait"}, {"--timeout", "1m"}, {"extra"}, {"--token", "a", "--token-file", "b"}, {"--server", "localhost:8080"},
 	} {
 		if o := w.run(append([]string{"job", "submit", "fold"}, args...)...); o.status != exitUsage || o.out != "" {
 			t.Errorf("%q: %+v", args, o)
@@ -410,6 +410,26 @@ func TestBusyServerIsAskedAgain(t *testing.T) {
 	w.busy = 2
 	if o := w.run("job", "submit", "fold", "-q"); o.status != 0 || o.err != "" || len(w.submitted) != 1 {
 		t.Errorf("%+v", o)
+	}
+}
+
+// TestForbiddenTellsWhoMay: of a job its owner, of a site the operator alone.
+func TestForbiddenTellsWhoMay(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Type", "application/problem+json")
+		rw.WriteHeader(http.StatusForbidden)
+		io.WriteString(rw, `{"status":403,"code":"forbidden","detail":"you may not do this"}`)
+	}))
+	defer server.Close()
+	w := &world{Server: server, t: t}
+	for _, c := range []struct {
+		args  string
+		owner bool
+	}{{"site add meudon", false}, {"site revoke meudon", false}, {"job abort " + fold, true}} {
+		o := w.run(strings.Fields(c.args)...)
+		if o.status != exitAuth || !strings.Contains(o.err, "operator") || strings.Contains(o.err, "owner of the job") != c.owner {
+			t.Errorf("%s: %+v", c.args, o)
+		}
 	}
 }
 

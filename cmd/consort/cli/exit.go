@@ -88,6 +88,18 @@ func status(err error) int {
 	return exitFailure
 }
 
+// codeForbidden is the code of problems of those who are known and may not do it.
+const codeForbidden = "forbidden"
+
+// operatorsOnly adds to a refusal that it takes an operator.
+func operatorsOnly(err error) error {
+	var p *userapi.Problem
+	if errors.As(err, &p) && p.Code == codeForbidden {
+		return &advice{err, "Only an operator may manage sites: give the token of one with --token-file, or in CONSORT_TOKEN."}
+	}
+	return err
+}
+
 // hints say what can be done.
 func hints(err error) []string {
 	var (
@@ -106,7 +118,7 @@ func hints(err error) []string {
 		switch {
 		case problem.Status == 401:
 			lines = append(lines, "Give an access token with --token-file, or in CONSORT_TOKEN.")
-		case problem.Code == "forbidden":
+		case problem.Code == codeForbidden && own == nil:
 			lines = append(lines, "Who you are does not permit this; the owner of the job, or the operator, can do it.")
 		case problem.Status >= 500 && problem.RequestID != "":
 			lines = append(lines, "The operator can look for request "+problem.RequestID+" in the server's log.")

@@ -63,7 +63,7 @@ standard output. The token is shown only now and ends soon; if it is lost, invit
 			defer c.Close()
 			invitation, err := c.AddSite(cmd.Context(), userapi.AddSite{Name: args[0], Title: title})
 			if err != nil {
-				return err
+				return operatorsOnly(err)
 			}
 			if a.output == jsonFormat {
 				return a.printJSON(invitation)
@@ -89,7 +89,7 @@ site runs at the moment is lost to it when its lease ends. To take the site in a
 			}
 			defer c.Close()
 			if err := c.RevokeSite(cmd.Context(), args[0]); err != nil {
-				return err
+				return operatorsOnly(err)
 			}
 			a.say("%s is revoked.", args[0])
 			return nil

@@ -32,8 +32,8 @@ func (a *App) submitCommand() *cobra.Command {
 		`Create a job of a definition, upload its inputs, and run it. The job's id is printed on standard output.
 
 -p sets a parameter; it is given again where a parameter takes several values. -f gives an input: a file with
-@, standard input with @-, a result of an earlier job as consort:JOB/RESULT, or whatever else the definition
-takes, such as a URL. "consort definition show NAME" tells which there are.
+@, standard input with @-, or a result of an earlier job as consort:JOB/RESULT. "consort definition show NAME"
+tells which inputs there are and what each takes.
 
 A submission whose answer is lost on the way is repeated under one key, so that it never makes two jobs. To
 repeat it yourself, in a script that may itself be repeated, give the same --key.`,
@@ -72,6 +72,9 @@ func (a *App) submit(cmd *cobra.Command, name string, f *submitFlags) error {
 	)
 	if err != nil {
 		return err
+	}
+	if f.timeout != "" && !f.wait {
+		return usage(cmd, "--timeout bounds the wait and needs --wait; the longest run is set by --duration")
 	}
 	for _, p := range f.parameters {
 		key, value, ok := strings.Cut(p, "=")
