@@ -110,17 +110,19 @@ func siteEnd(ctx context.Context, s *server, job userapi.Ref) (time.Time, error)
 	}
 	var record struct {
 		Activity map[string]struct {
-			End time.Time `json:"prov:endTime"`
+			Ended struct { // of the code; the attempt itself ends with its transfers
+				Time time.Time `json:"$"`
+			} `json:"fed:endedAt"`
 		} `json:"activity"`
 	}
 	if err := json.Unmarshal(text, &record); err != nil {
 		return time.Time{}, err
 	}
 	attempt, ok := record.Activity["job:"+job.ID+".a1"]
-	if !ok {
-		return time.Time{}, fmt.Errorf("the provenance of %s has no first attempt", job.ID)
+	if !ok || attempt.Ended.Time.IsZero() {
+		return time.Time{}, fmt.Errorf("the provenance of %s does not say when the code of its first attempt ended", job.ID)
 	}
-	return attempt.End, nil
+	return attempt.Ended.Time, nil
 }
 
 // makeFiles makes files like those that the job leaves.
