@@ -47,7 +47,6 @@ type Server struct {
 	cfg      Config
 	identity replica.Identity
 	claim    *replica.Claim
-	rebuild  bool // there was no state: it is made again from the log
 	hostKey  ssh.Signer
 	registry *prometheus.Registry
 
@@ -112,11 +111,8 @@ func (s *Server) openIdentity(context.Context) error {
 		return err
 	}
 	s.identity = id
-	if s.rebuild, err = checkParts(s.cfg.Dir); err != nil {
+	if err := checkParts(s.cfg.Dir); err != nil {
 		return err
-	}
-	if s.rebuild {
-		s.cfg.Logger.Warn("there is no state: it is made again from the Raft log")
 	}
 	if s.cfg.Authority == "" {
 		s.cfg.Authority = defaultAuthority(id.Cluster)
@@ -188,13 +184,9 @@ func (s *Server) openReplica(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("peer: %w", err)
 	}
-	first, err := s.bootstrap()
-	if err != nil {
-		return err
-	}
 	s.replica, err = replica.Open(replica.Config{
 		Dir: s.dir("raft"), Identity: s.identity, Machine: machine{s.state}, Peer: s.port,
-		Bootstrap:     first,
+		Bootstrap:     []replica.Server{{ID: s.identity.Node, Address: s.port.Addr().String()}},
 		LeaderStarted: leaderStarted(s.identity.Node),
 		LastTime:      s.state.LastTime,
 		Stamp:         command.Stamp,

@@ -7,23 +7,21 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"time"
 
-	"consort/coordinator/content"
 	"consort/coordinator/replica"
 	"consort/coordinator/state"
 )
 
 var (
-	// ErrIncomplete is returned by Start for a data directory of which a part is missing that cannot be made again.
+	// ErrIncomplete is returned by Start for a data directory of which a part is missing.
 	ErrIncomplete = errors.New("data directory is incomplete")
 	// ErrForeign is returned by Start for a data directory with a part of another cluster.
 	ErrForeign = errors.New("data directory has a part of another cluster")
 )
 
 const (
-	// statePart is made again from a whole log when it is missing.
 	statePart   = "state/CURRENT"
+	uncheckable = "only the state tells whether the log is whole, and a log that was cut off would lose jobs"
 	everyChange = "every change would be lost"
 )
 
@@ -32,19 +30,20 @@ const (
 var dataParts = []struct{ path, without string }{
 	{"pki/ssh_host_ed25519_key", "sites would refuse a new host key"},
 	{"content/sha256", "inputs and results would be lost"},
-	{statePart, "it can only be made again from the log, which is missing too"},
+	{statePart, uncheckable},
 	{"pki/ca.crt", "the nodes of the cluster would refuse a new authority"},
 	{"pki/ca.key", "the nodes of the cluster would refuse a new authority"},
 	{"pki/node.crt", "other nodes would not know this one"},
 	{"pki/node.key", "other nodes would not know this one"},
+	{"raft", everyChange},
 	{"raft/FORMAT", everyChange},
 	{"raft/log/wal-meta.db", everyChange},
 }
 
 // checkParts refuses a data directory of which a part is missing, before anything is made in its place. A
-// first start that was cut off lacks the last parts only, and goes on. rebuild tells that the state is to be made
-// again from the log.
-func checkParts(dir string) (rebuild bool, err error) {
+// first start that was cut off lacks the last parts only, and goes on. A missing state is not made again from the
+// log: damage in the middle of a log looks like an end that a power cut left, and only the state knows better.
+func checkParts(dir string) error {
 	var missing []int
 	last := -1
 	for i, p := range dataParts {
@@ -55,26 +54,48 @@ func checkParts(dir string) (rebuild bool, err error) {
 		case errors.Is(err, fs.ErrNotExist):
 			missing = append(missing, i)
 		default:
-			return false, fmt.Errorf("look at the data directory: %w", err)
+			return fmt.Errorf("look at the data directory: %w", err)
 		}
 	}
 	for _, i := range missing {
 		p := dataParts[i]
-		if p.path == statePart && last == len(dataParts)-1 {
-			rebuild = true
-		} else if i < last {
-			return false, incomplete(dir, p.path, p.without)
+		used := i < last
+		if p.path == statePart && !used {
+			var err error
+			if used, err = hasContent(dir); err != nil {
+				return err
+			}
+		}
+		if used {
+			return incomplete(dir, p.path, p.without)
 		}
 	}
-	return rebuild, nil
+	return nil
+}
+
+// hasContent tells whether there is any file in the content of a data directory. The first comes after the
+// first change.
+func hasContent(dir string) (bool, error) {
+	found := false
+	err := filepath.WalkDir(filepath.Join(dir, "content"), func(_ string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		found = true
+		return fs.SkipAll
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("look for content: %w", err)
+	}
+	return found, nil
 }
 
 func incomplete(dir, part, without string) error {
-	return fmt.Errorf("%w: %s is missing in %s: %s; restore the whole data directory from a backup, or choose an empty one to begin anew",
+	return fmt.Errorf("%w: %s is missing in %s: %s; restore the whole data directory from one backup, or choose an empty one to begin anew",
 		ErrIncomplete, part, dir, without)
 }
 
-// checkState refuses a state of another cluster, and one whose log is missing.
+// checkState refuses a state of another cluster, one whose log is missing, and an empty one beside content.
 func (s *Server) checkState() error {
 	known, err := s.stateCluster()
 	if err != nil {
@@ -88,7 +109,14 @@ func (s *Server) checkState() error {
 	if _, err := os.Lstat(s.dir("raft/log")); index > 0 && errors.Is(err, fs.ErrNotExist) {
 		return incomplete(s.cfg.Dir, "raft/log", everyChange)
 	}
-	return nil
+	if index > 0 {
+		return nil
+	}
+	used, err := hasContent(s.cfg.Dir)
+	if err == nil && used {
+		err = incomplete(s.cfg.Dir, "what should be in state", uncheckable)
+	}
+	return err
 }
 
 // stateCluster is the cluster that the state is of, "" before that was said.
@@ -98,20 +126,6 @@ func (s *Server) stateCluster() (id string, err error) {
 		return nil
 	})
 	return id, err
-}
-
-// bootstrap is the cluster to begin when the log is empty; none where there was a state, or is content: then the
-// log was lost, and an empty one is no beginning.
-func (s *Server) bootstrap() ([]replica.Server, error) {
-	if s.rebuild {
-		return nil, nil
-	}
-	used := errors.New("there is content")
-	err := s.files.Walk(func(content.Blob, time.Time) error { return used })
-	if errors.Is(err, used) {
-		return nil, nil
-	}
-	return []replica.Server{{ID: s.identity.Node, Address: s.port.Addr().String()}}, err
 }
 
 // checkVoters refuses a log that knows no cluster, or one without this node: no leader would ever come.

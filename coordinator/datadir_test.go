@@ -1,10 +1,12 @@
 package coordinator_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"hash/crc32"
 	"log/slog"
-	"net/http"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -87,8 +89,9 @@ func TestMissingParts(t *testing.T) {
 		{[]string{"raft/FORMAT"}, coordinator.ErrIncomplete, "raft/FORMAT is missing"},
 		{[]string{"raft", "state"}, coordinator.ErrIncomplete, "state/CURRENT is missing"},
 		{[]string{"raft", "state", "pki"}, coordinator.ErrIncomplete, "pki/ssh_host_ed25519_key is missing"},
-		{[]string{"raft", "state", "pki/ca.crt", "pki/ca.key", "pki/node.crt", "pki/node.key"}, coordinator.ErrIncomplete, "what should be in raft/log is missing"},
-		{[]string{"state/CURRENT"}, state.ErrCorrupt, "CURRENT is missing"},
+		{[]string{"raft", "state", "pki/ca.crt", "pki/ca.key", "pki/node.crt", "pki/node.key"}, coordinator.ErrIncomplete, "state/CURRENT is missing"},
+		{[]string{"state"}, coordinator.ErrIncomplete, "state/CURRENT is missing"},
+		{[]string{"state/CURRENT"}, coordinator.ErrIncomplete, "state/CURRENT is missing"},
 	} {
 		t.Run(strings.Join(test.remove, ","), func(t *testing.T) {
 			dir := t.TempDir()
@@ -106,13 +109,118 @@ func TestMissingParts(t *testing.T) {
 	}
 }
 
-// TestStateIsMadeAgain removes the state: a whole log makes it again.
-func TestStateIsMadeAgain(t *testing.T) {
-	dir, job := usedDir(t)
-	remove(t, dir, "state")
-	n := coordtest.New(t, inDir(dir))
-	if a := n.Get(job); a.Status != http.StatusOK || !strings.Contains(a.Text(), "kept") {
-		t.Errorf("%d: %s", a.Status, a.Text())
+// TestMissingStateRefuses removes the state, beside which damage in the log would show: whatever else is there,
+// the start refuses and touches nothing.
+func TestMissingStateRefuses(t *testing.T) {
+	full, _ := usedDir(t)
+	for name, change := range map[string]func(dir string){
+		"whole log":   func(string) {},
+		"damaged log": func(dir string) { damageLog(t, dir) },
+		"only log":    func(dir string) { remove(t, dir, "content"); emptyDir(t, dir, "content/sha256") },
+		"only segments": func(dir string) {
+			remove(t, dir, "raft/FORMAT", "raft/log/wal-meta.db", "pki/ca.crt", "pki/ca.key", "pki/node.crt", "pki/node.key")
+		},
+		"only content": func(dir string) { remove(t, dir, "raft", "pki/ca.crt", "pki/ca.key", "pki/node.crt", "pki/node.key") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.CopyFS(dir, os.DirFS(full)); err != nil {
+				t.Fatal(err)
+			}
+			remove(t, dir, "state")
+			change(dir)
+			before := tree(t, dir)
+			err := startRefused(t, dir)
+			if !errors.Is(err, coordinator.ErrIncomplete) || !strings.Contains(err.Error(), "state/CURRENT is missing in "+dir) ||
+				!strings.Contains(err.Error(), "from one backup") {
+				t.Errorf("got %v", err)
+			}
+			if after := tree(t, dir); !maps.Equal(before, after) {
+				t.Errorf("the refusal changed the directory:\n%v\nbefore it was\n%v", after, before)
+			}
+		})
+	}
+}
+
+// TestEmptyState puts an empty state in the place of the lost one: it is no beginning.
+func TestEmptyState(t *testing.T) {
+	for name, lost := range map[string][]string{"log": {"state"}, "no log": {"state", "raft"}} {
+		t.Run(name, func(t *testing.T) {
+			dir, _ := usedDir(t)
+			remove(t, dir, lost...)
+			emptyState(t, filepath.Join(dir, "state"))
+			for range 2 {
+				err := startRefused(t, dir)
+				if !errors.Is(err, coordinator.ErrIncomplete) || !strings.Contains(err.Error(), "what should be in state is missing") {
+					t.Errorf("got %v", err)
+				}
+			}
+		})
+	}
+}
+
+// TestDamagedLog damages the middle of the log, which cuts it off: the state shows it.
+func TestDamagedLog(t *testing.T) {
+	dir, _ := usedDir(t)
+	damageLog(t, dir)
+	for range 2 {
+		if err := startRefused(t, dir); !errors.Is(err, replica.ErrInconsistent) || !strings.Contains(err.Error(), "from one backup") {
+			t.Errorf("got %v, want ErrInconsistent", err)
+		}
+	}
+}
+
+// damageLog overwrites bytes in the middle of what the Raft log holds.
+func damageLog(t *testing.T, dir string) {
+	t.Helper()
+	segments, err := filepath.Glob(filepath.Join(dir, "raft/log/*.wal"))
+	if err != nil || len(segments) != 1 {
+		t.Fatalf("%v, %v", segments, err)
+	}
+	data, err := os.ReadFile(segments[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := len(bytes.TrimRight(data, "\x00"))
+	for i := used / 2; i < used*3/4; i++ { // more than one entry: only its head shows damage at the start
+		data[i] = 0xff
+	}
+	if err := os.WriteFile(segments[0], data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tree is what is in a directory: the checksum of each file, by path.
+func tree(t *testing.T, dir string) map[string]uint32 {
+	t.Helper()
+	files := map[string]uint32{}
+	err := filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			files[path] = 0
+			return err
+		}
+		data, err := os.ReadFile(path)
+		files[path] = crc32.ChecksumIEEE(data)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+func emptyDir(t *testing.T, dir, part string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Join(dir, part), 0o700); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func emptyState(t *testing.T, dir string) {
+	t.Helper()
+	s, err := state.Open(state.Config{Dir: dir, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil || s.Close() != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -148,7 +256,9 @@ func TestForeignParts(t *testing.T) {
 func TestForeignLog(t *testing.T) {
 	dir, _ := usedDir(t)
 	other, _ := usedDir(t)
-	remove(t, dir, "state", "raft/log")
+	remove(t, dir, "state", "content", "raft/log")
+	emptyDir(t, dir, "content/sha256")
+	emptyState(t, filepath.Join(dir, "state"))
 	if err := os.CopyFS(filepath.Join(dir, "raft/log"), os.DirFS(filepath.Join(other, "raft/log"))); err != nil {
 		t.Fatal(err)
 	}
@@ -163,6 +273,7 @@ func TestFirstStartGoesOn(t *testing.T) {
 	for name, keep := range map[string][]string{
 		"claimed":  {"FORMAT"},
 		"host key": {"FORMAT", "pki/ssh_host_ed25519_key"},
+		"content":  {"FORMAT", "pki/ssh_host_ed25519_key", "content/sha256"},
 		"state":    {"FORMAT", "pki/ssh_host_ed25519_key", "content/sha256", "state"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -171,14 +282,9 @@ func TestFirstStartGoesOn(t *testing.T) {
 				from, to := filepath.Join(full, part), filepath.Join(dir, part)
 				switch part {
 				case "content/sha256":
-					if err := os.MkdirAll(to, 0o700); err != nil {
-						t.Fatal(err)
-					}
+					emptyDir(t, dir, part)
 				case "state":
-					s, err := state.Open(state.Config{Dir: to, Logger: slog.New(slog.DiscardHandler)})
-					if err != nil || s.Close() != nil {
-						t.Fatal(err)
-					}
+					emptyState(t, to)
 				default:
 					data, err := os.ReadFile(from)
 					if err != nil || os.MkdirAll(filepath.Dir(to), 0o700) != nil || os.WriteFile(to, data, 0o600) != nil {

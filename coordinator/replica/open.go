@@ -22,6 +22,8 @@ const (
 	keptSnapshots = 2
 	// cachedEntries of the log's end are kept in memory for followers.
 	cachedEntries = 1024
+	// wayBack is what to do when something was lost. The data of a lone node are the only ones there are.
+	wayBack = "restore the whole data directory from one backup; only where other nodes of the cluster go on can this node's data be removed instead, to let it rejoin"
 )
 
 // Open starts the node's part in the cluster. What it finds in Dir is checked against the state first: what
@@ -79,7 +81,7 @@ func (r *Replica) openLog() (err error) {
 		return fmt.Errorf("make directory of the Raft log: %w", err)
 	}
 	if r.log, err = wal.Open(dir, wal.WithSegmentSize(r.cfg.segmentBytes), wal.WithLogger(newHCLog(r.cfg.Logger))); err != nil {
-		return fmt.Errorf("open Raft log in %s: %w; if the disk lost it, remove this node's data and let it rejoin", dir, err)
+		return fmt.Errorf("open Raft log in %s: %w; if the disk lost it, %s", dir, err, wayBack)
 	}
 	r.store = newLogStore(r.log, r.cfg.WriteTimeout, r.logged, r.fail)
 	r.snapshots, err = raft.NewFileSnapshotStoreWithLogger(r.cfg.Dir, keptSnapshots, newHCLog(r.cfg.Logger))
@@ -150,12 +152,12 @@ func (r *Replica) checkHistory(applied uint64) (snapshot uint64, err error) {
 		return 0, fmt.Errorf("read Raft log: %w", err)
 	}
 	if applied > max(snapshot, last) {
-		return 0, fmt.Errorf("%w: the state holds entry %d but the log in %s ends at %d and the newest snapshot is of %d; restore them from the same backup, or remove this node's data and let it rejoin",
-			ErrInconsistent, applied, r.cfg.Dir, last, snapshot)
+		return 0, fmt.Errorf("%w: the state holds entry %d but the log in %s ends at %d and the newest snapshot is of %d; %s",
+			ErrInconsistent, applied, r.cfg.Dir, last, snapshot, wayBack)
 	}
 	if first > snapshot+1 {
-		return 0, fmt.Errorf("%w: the log in %s begins at entry %d but the newest snapshot is of %d; restore the snapshots from a backup, or remove this node's data and let it rejoin",
-			ErrInconsistent, r.cfg.Dir, first, snapshot)
+		return 0, fmt.Errorf("%w: the log in %s begins at entry %d but the newest snapshot is of %d; %s",
+			ErrInconsistent, r.cfg.Dir, first, snapshot, wayBack)
 	}
 	if err := r.checkTerm(first, last); err != nil {
 		return 0, err
@@ -175,8 +177,8 @@ func (r *Replica) checkTerm(first, last uint64) error {
 		return fmt.Errorf("read entry %d of the Raft log in %s: %w", index, r.cfg.Dir, err)
 	}
 	if entry.Type == raft.LogCommand && entry.Term != term {
-		return fmt.Errorf("%w: entry %d is of term %d in the state but of term %d in the log in %s; restore them from the same backup",
-			ErrInconsistent, index, term, entry.Term, r.cfg.Dir)
+		return fmt.Errorf("%w: entry %d is of term %d in the state but of term %d in the log in %s; %s",
+			ErrInconsistent, index, term, entry.Term, r.cfg.Dir, wayBack)
 	}
 	return nil
 }

@@ -117,7 +117,7 @@ func Open(cfg Config) (*Store, error) {
 
 func openError(cfg Config, err error) error {
 	if errors.Is(err, ErrCorrupt) {
-		return fmt.Errorf("open state in %s: %w; move the folder away, and the state is made again from a whole Raft log, or restore the data directory from a backup", cfg.Dir, err)
+		return fmt.Errorf("open state in %s: %w; restore the whole data directory from one backup", cfg.Dir, err)
 	}
 	return fmt.Errorf("open state in %s: %w", cfg.Dir, err)
 }
