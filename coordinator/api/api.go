@@ -149,6 +149,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}
 	err := s.app.ShutdownWithTimeout(s.cfg.StopTimeout)
 	s.cancel()
+	_ = ln.Close() // fasthttp knows nothing of it yet when the stop came at once; else it is closed already
 	tracked.closeAll()
 	<-done
 	if err != nil && !errors.Is(err, context.DeadlineExceeded) {

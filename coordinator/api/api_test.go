@@ -463,3 +463,26 @@ func FuzzRawHTTP(f *testing.F) {
 		}
 	})
 }
+
+// TestStopAtOnce: a stop that comes before the server has begun to accept ends it all the same.
+func TestStopAtOnce(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 3 {
+		server, _ := newServer(t)
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() { done <- server.Serve(ctx, ln) }()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatal(err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("the server goes on after it was stopped")
+		}
+	}
+}
