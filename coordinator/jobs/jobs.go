@@ -94,6 +94,7 @@ type Service struct {
 	updates stripes
 	live    *liveLogs
 	members memberCache
+	shared  sharedReads
 }
 
 // New returns a Service.

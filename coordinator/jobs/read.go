@@ -32,12 +32,34 @@ func (s *Service) Get(ctx context.Context, p auth.Principal, list, id string) (*
 }
 
 func (s *Service) get(ctx context.Context, p auth.Principal, a auth.Action, list, id string) (*Job, error) {
+	return s.read(ctx, list, id, func(owner string) error { return s.cfg.Guard.Allow(p, a, owner) })
+}
+
+// getShared is Get for many who want the same job at the same moment.
+func (s *Service) getShared(ctx context.Context, p auth.Principal, list, id string) (*Job, error) {
+	j, err := s.shared.do(ctx, id, func(ctx context.Context) (*Job, error) {
+		return s.read(ctx, "", id, func(string) error { return nil })
+	})
+	if err != nil {
+		return nil, err
+	}
+	if list != "" && j.Job.Definition != list {
+		return nil, ErrNotFound
+	}
+	if err := s.cfg.Guard.Allow(p, auth.ReadJob, j.Owner); err != nil {
+		return nil, err
+	}
+	return j, nil
+}
+
+// read reads a job whose owner is allowed.
+func (s *Service) read(ctx context.Context, list, id string, allow func(owner string) error) (*Job, error) {
 	j := new(Job)
 	err := s.view(ctx, func(v *state.View) (err error) {
 		if j.Job, err = head(v, list, id); err != nil {
 			return err
 		}
-		if err = s.cfg.Guard.Allow(p, a, j.Owner); err != nil {
+		if err = allow(j.Owner); err != nil {
 			return err
 		}
 		if j.Spec, err = s.Spec(v, id); err != nil {
@@ -206,7 +228,7 @@ func (s *Service) Wait(ctx context.Context, p auth.Principal, list, id string, p
 		case <-sub.C():
 		}
 		// Most of the few events of a job change its phase, and then a thousand may wait for the same answer.
-		if j, err := s.Get(ctx, p, list, id); err != nil || uws.Phase(j.Phase) != first || sub.Closed() {
+		if j, err := s.getShared(ctx, p, list, id); err != nil || uws.Phase(j.Phase) != first || sub.Closed() {
 			return j, err
 		}
 	}
