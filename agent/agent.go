@@ -29,6 +29,7 @@ import (
 	"consort/agent/journal"
 	"consort/agent/staging"
 	"consort/shared/siteapi"
+	"consort/shared/tlsconfig"
 )
 
 // ErrFenced means that a newer agent with the same identity has taken over.
@@ -141,7 +142,7 @@ func (a *Agent) open() (_ func() error, err error) {
 
 // connect makes the clients of the coordinators; nothing is dialled yet.
 func (a *Agent) connect(key ed25519.PrivateKey) error {
-	conf, err := tlsConfig(a.cfg.CAFile)
+	conf, err := tlsconfig.Client(a.cfg.CAFile)
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ import (
 	"consort/shared/atomicfile"
 	"consort/shared/config"
 	"consort/shared/siteapi"
+	"consort/shared/tlsconfig"
 )
 
 // ErrEnrolled means that the directory holds an agent.toml already.
@@ -60,7 +61,7 @@ func Enrol(ctx context.Context, cfg EnrolConfig) (*Enrolled, error) {
 	if _, err := os.Lstat(configFile); !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %s", ErrEnrolled, configFile)
 	}
-	conf, err := tlsConfig(cfg.CAFile)
+	conf, err := tlsconfig.Client(cfg.CAFile)
 	if err != nil {
 		return nil, err
 	}

@@ -222,7 +222,7 @@ func (s *Server) build(context.Context) error {
 	})
 	leases.jobs = s.jobs
 	s.scheduler = scheduler.New(scheduler.Config{
-		Log: s.ledger, State: s.state, Definitions: s.definitions, Specs: s.jobs, Watched: s.jobs, Files: s.files,
+		Log: s.ledger, State: s.state, Specs: s.jobs, Watched: s.jobs, Files: s.files,
 		Uploads: s.uploads, Hub: s.hub, Logger: s.cfg.Logger.With("part", "scheduler"),
 		Now: s.ledger.now, SFTP: s.sftpAddresses, Contact: s.cfg.Contact, ContentGrace: s.cfg.ContentGrace,
 		Grace: s.cfg.LeaseGrace, Overrun: s.cfg.Overrun,

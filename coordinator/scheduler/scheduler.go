@@ -15,7 +15,6 @@ import (
 
 	"consort/coordinator/command"
 	"consort/coordinator/content"
-	"consort/coordinator/definitions"
 	"consort/coordinator/state"
 	"consort/coordinator/watch"
 	"consort/shared/siteapi"
@@ -62,15 +61,14 @@ type Uploads interface {
 
 // Config wires a Scheduler.
 type Config struct {
-	Log         Log
-	State       State
-	Definitions *definitions.Service
-	Specs       Specs
-	Watched     Watched
-	Files       Files
-	Uploads     Uploads
-	Hub         *watch.Hub
-	Logger      *slog.Logger
+	Log     Log
+	State   State
+	Specs   Specs
+	Watched Watched
+	Files   Files
+	Uploads Uploads
+	Hub     *watch.Hub
+	Logger  *slog.Logger
 	// Now is the cluster's time on the leader.
 	Now func() time.Time
 	// SFTP gives the addresses that sites push to, as they are now.
