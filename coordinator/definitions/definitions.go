@@ -35,6 +35,7 @@ type Log interface {
 // State is the store to read from.
 type State interface {
 	View(func(*state.View) error) error
+	Published() uint64
 }
 
 // Files is the content store.
@@ -57,6 +58,8 @@ type Service struct {
 
 	mu       sync.Mutex
 	parsed   map[string]*definition.Definition
+	found    map[string]*Entry // by what Get was asked for, as long as the state's Published is as of
+	of       uint64
 	problems []string
 }
 
@@ -99,6 +102,37 @@ func (s *Service) Problems() []string {
 // Get finds a definition by "name", which gives the newest version, or "name@version". Aliases count as
 // names.
 func (s *Service) Get(ref string) (*Entry, error) {
+	published := s.state.Published()
+	if e := s.known(ref, published); e != nil {
+		return e, nil
+	}
+	e, err := s.find(ref)
+	if err == nil {
+		s.keep(ref, e, published)
+	}
+	return e, err
+}
+
+// known returns what was found before, if no definition was published since.
+func (s *Service) known(ref string, published uint64) *Entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.of != published {
+		return nil
+	}
+	return s.found[ref]
+}
+
+func (s *Service) keep(ref string, e *Entry, published uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.of != published || s.found == nil {
+		s.found, s.of = map[string]*Entry{}, published
+	}
+	s.found[ref] = e
+}
+
+func (s *Service) find(ref string) (*Entry, error) {
 	name, version, _ := strings.Cut(ref, "@")
 	var record *state.Definition
 	err := s.state.View(func(v *state.View) (err error) {

@@ -46,6 +46,20 @@ func (t *tx) publishDefinition(c *command.PublishDefinition) *command.Result {
 	return &command.Result{Definition: c.Name}
 }
 
+// digest returns the digest of a published version, and whether there is one.
+func (t *tx) digest(name, version string) (string, bool) {
+	k := versionKey{name, version}
+	if digest, ok := t.b.digests[k]; ok {
+		return digest, true
+	}
+	d := new(Definition)
+	if !t.get(keyDefinition(name, version), d) {
+		return "", false
+	}
+	t.b.digests[k] = d.Digest
+	return d.Digest, true
+}
+
 func checkDefinition(c *command.PublishDefinition) *command.Result {
 	badFile := func(f *command.BundleFile) bool { return !ids.ValidSHA256(f.Sha256) || f.Size < 0 }
 	badAlias := func(alias string) bool { return !ids.ValidName(alias) }

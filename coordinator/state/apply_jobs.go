@@ -30,11 +30,11 @@ func (t *tx) createJob(c *command.CreateJob) *command.Result {
 		}
 		return answer(j)
 	}
-	d := new(Definition)
-	if !t.get(keyDefinition(c.Definition, c.Version), d) {
+	digest, found := t.digest(c.Definition, c.Version)
+	if !found {
 		return refuse(command.Result_NOT_FOUND, "there is no definition %s@%s", c.Definition, c.Version)
 	}
-	if d.Digest != c.Digest {
+	if digest != c.Digest {
 		return refuse(command.Result_REFUSED, "definition %s@%s has another digest", c.Definition, c.Version)
 	}
 	spec := &Spec{Parameters: c.Parameters, Inputs: c.Inputs, Resources: c.Resources, Retry: c.Retry}

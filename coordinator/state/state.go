@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -94,6 +95,8 @@ type Store struct {
 	closed bool
 
 	retired sync.WaitGroup // handles replaced by a restore that still have readers
+
+	published atomic.Uint64 // see Published
 }
 
 // Open opens the state in cfg.Dir, or makes an empty one. Errors are ErrNewer, ErrForeign, ErrCorrupt,
@@ -153,7 +156,12 @@ func (s *Store) install(h *handle, l *loaded) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cur, s.meta, s.raft, s.memory = h, l.meta, l.raft, l.memory
+	s.published.Add(1)
 }
+
+// Published is a number that changes whenever definitions may have changed. Whoever asks it before a View may keep
+// what the View told of definitions until the number is another one.
+func (s *Store) Published() uint64 { return s.published.Load() }
 
 // Close waits for the queries and snapshots under way, and closes the store.
 func (s *Store) Close() error {

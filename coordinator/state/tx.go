@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 	"google.golang.org/protobuf/proto"
@@ -21,22 +22,28 @@ const (
 // batch is a run of commands in one transaction. When the transaction would grow too big, it commits what
 // it has, with the applied index of the last command in it, and goes on in a new one.
 type batch struct {
-	store   *Store
-	db      *badger.DB
-	txn     *badger.Txn
-	count   int64
-	size    int64
-	dirty   bool
+	store *Store
+	db    *badger.DB
+	txn   *badger.Txn
+	count int64
+	size  int64
+	dirty bool
+	// digests has those of the definition versions that commands of this batch asked for; a version never changes.
+	digests map[versionKey]string
 	meta    *Meta
 	changes []change
 	events  []Event
 }
 
+// versionKey names a version of a definition.
+type versionKey struct{ name, version string }
+
 // change is a job's head before and after a command, for the memory.
 type change struct{ before, after *Job }
 
 func (s *Store) begin() *batch {
-	return &batch{store: s, db: s.cur.db, txn: s.cur.db.NewTransaction(true), meta: proto.CloneOf(s.meta)}
+	return &batch{store: s, db: s.cur.db, txn: s.cur.db.NewTransaction(true), meta: proto.CloneOf(s.meta),
+		digests: map[versionKey]string{}}
 }
 
 func (b *batch) discard() { b.txn.Discard() }
@@ -72,6 +79,9 @@ func (b *batch) commit() error {
 	s.meta = proto.CloneOf(b.meta)
 	for _, c := range b.changes {
 		s.memory.update(c.before, c.after)
+	}
+	if slices.ContainsFunc(b.events, func(e Event) bool { return e.Kind == DefinitionEvent }) {
+		s.published.Add(1)
 	}
 	s.mu.Unlock()
 	if len(b.events) > 0 {

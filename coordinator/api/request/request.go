@@ -112,9 +112,15 @@ func Path(segments ...string) string {
 	return b.String()
 }
 
-// escape leaves "@" and ":" as they are: both are legal in a path, and definitions are shown as name@version.
+// legible gives back "@" and ":", which are legal in a path: definitions are shown as name@version.
+var legible = strings.NewReplacer("%40", "@", "%3A", ":")
+
 func escape(s string) string {
-	return strings.NewReplacer("%40", "@", "%3A", ":").Replace(url.PathEscape(s))
+	escaped := url.PathEscape(s)
+	if !strings.Contains(escaped, "%") { // as almost always
+		return escaped
+	}
+	return legible.Replace(escaped)
 }
 
 // SeeOther answers with 303 and an absolute location.
