@@ -6,21 +6,43 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path/filepath"
+	"strings"
+	"syscall"
 
 	"golang.org/x/sync/errgroup"
 
+	"consort/agent/client"
 	"consort/shared/siteapi"
 )
 
-// storeLogs stores what the code wrote to its standard output and error. A stream that was never opened is
-// left out.
+// kept is a file of the attempt that the coordinators store as a log.
+type kept struct {
+	name, path string
+	// part is how many bytes of a file of full bytes are sent; open reads them.
+	part func(full int64) int64
+	open func(path string, full int64) (io.ReadCloser, error)
+}
+
+// kept lists what is stored of an attempt however it ended: what the code wrote to its standard output and error,
+// and its own provenance.
+func (a *Attempt) kept() []kept {
+	part := func(full int64) int64 { return min(full, siteapi.MaxLog) }
+	return []kept{
+		{stdoutFile, a.dir.file(stdoutFile), part, openLog},
+		{stderrFile, a.dir.file(stderrFile), part, openLog},
+		{siteapi.LogProvenance, filepath.Join(a.dir.work(), siteapi.ProvenanceFile), provenancePart, openProvenance},
+	}
+}
+
+// storeLogs stores what the code wrote. What it never made, or made into anything but a regular file, is left out.
 func (a *Attempt) storeLogs(ctx context.Context) ([]siteapi.Log, error) {
-	streams := []string{stdoutFile, stderrFile}
-	stored := make([]*siteapi.Log, len(streams))
+	files := a.kept()
+	stored := make([]*siteapi.Log, len(files))
 	g, gctx := errgroup.WithContext(ctx)
-	for i, name := range streams {
+	for i, file := range files {
 		g.Go(func() (err error) {
-			stored[i], err = a.storeLog(gctx, name)
+			stored[i], err = a.storeLog(gctx, file)
 			return err
 		})
 	}
@@ -36,23 +58,54 @@ func (a *Attempt) storeLogs(ctx context.Context) ([]siteapi.Log, error) {
 	return logs, nil
 }
 
-func (a *Attempt) storeLog(ctx context.Context, name string) (*siteapi.Log, error) {
-	f, full, err := openRegular(a.dir.file(name))
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errIrregular) {
+func (a *Attempt) storeLog(ctx context.Context, k kept) (*siteapi.Log, error) {
+	f, full, err := openRegular(k.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if irregular(err) {
+		a.logger.Warn("a file of the code is left out", "file", k.name, "error", err)
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", name, err)
+		return nil, fmt.Errorf("open %s: %w", k.name, err)
 	}
 	f.Close()
-	size := min(full, siteapi.MaxLog)
-	answer, err := a.rt.Client.PutLog(ctx, a.Ref(), name, size, full, func() (io.ReadCloser, error) {
-		return openLog(a.dir.file(name), full)
+	size := k.part(full)
+	if size < full {
+		a.logger.Warn("a file of the code is too long to be kept whole", "file", k.name, "bytes", full, "kept", size)
+	}
+	answer, err := a.rt.Client.PutLog(ctx, a.Ref(), k.name, size, full, func() (io.ReadCloser, error) {
+		return k.open(k.path, full)
 	})
+	if k.name == siteapi.LogProvenance && client.IsFinal(err) && !client.IsStale(err) {
+		a.logger.Warn("the coordinators do not take the code's own provenance", "error", err)
+		return nil, nil // the results count for more
+	}
 	if err != nil {
 		return nil, err
 	}
-	return &siteapi.Log{Name: name, SHA256: answer.SHA256, Size: answer.Size, FullSize: full}, nil
+	return &siteapi.Log{Name: k.name, SHA256: answer.SHA256, Size: answer.Size, FullSize: full}, nil
+}
+
+// irregular tells that a code put something else in the place of a file: a link, a directory, a pipe, a socket.
+func irregular(err error) bool {
+	return errors.Is(err, errIrregular) || errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.ENXIO)
+}
+
+// provenancePart is all or nothing: half a document says nothing.
+func provenancePart(full int64) int64 {
+	if full > siteapi.MaxProvenance {
+		return 0
+	}
+	return full
+}
+
+func openProvenance(path string, full int64) (io.ReadCloser, error) {
+	if provenancePart(full) < full {
+		return io.NopCloser(strings.NewReader("")), nil
+	}
+	return openLog(path, full)
 }
 
 // logReader closes the file that it reads a part of.

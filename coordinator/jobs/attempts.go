@@ -281,17 +281,21 @@ func clip(s string, n int) string {
 	return s[:n]
 }
 
-// StoreLog keeps the final log of an attempt, also of one that failed or was cancelled.
+// StoreLog keeps the final log of an attempt, or its code's own provenance, also of one that failed or was
+// cancelled.
 func (s *Service) StoreLog(ctx context.Context, a Attempt, name string, r io.Reader) (siteapi.StoredLog, error) {
-	if err := checkStream(name); err != nil {
+	most := int64(siteapi.MaxLog)
+	if name == siteapi.LogProvenance {
+		most = siteapi.MaxProvenance
+	} else if err := checkStream(name); err != nil {
 		return siteapi.StoredLog{}, err
 	}
 	if _, _, err := s.open(ctx, a); err != nil {
 		return siteapi.StoredLog{}, err
 	}
-	blob, err := s.cfg.Files.Put(ctx, r, siteapi.MaxLog)
+	blob, err := s.cfg.Files.Put(ctx, r, most)
 	if errors.Is(err, content.ErrTooLarge) {
-		return siteapi.StoredLog{}, fmt.Errorf("%w: a log has at most %d bytes", ErrTooLarge, siteapi.MaxLog)
+		return siteapi.StoredLog{}, fmt.Errorf("%w: %s has at most %d bytes", ErrTooLarge, name, most)
 	}
 	return siteapi.StoredLog{SHA256: blob.SHA256, Size: blob.Size}, err
 }

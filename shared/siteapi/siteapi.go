@@ -42,6 +42,7 @@ const (
 	MaxOffsetPaths  = 1000             // paths in one OffsetRequest
 	MaxLiveChunk    = 256 << 10        // bytes of one live log chunk
 	MaxLog          = 64 << 20         // bytes of one stored log; of a longer one the first and last halves are kept
+	MaxProvenance   = 8 << 20          // bytes of a LogProvenance; nothing of a longer one is kept
 	TokenLife       = 2 * time.Minute  // life of the JWT an agent signs
 )
 
@@ -226,9 +227,16 @@ type Usage struct {
 	MaxRSSBytes int64   `json:"maxRssBytes,omitempty"`
 }
 
-// Log is one stored stream.
+// LogProvenance is the name under which the provenance that a code wrote of itself is stored, beside its
+// logs. It is the content of ProvenanceFile, never sent live.
+const LogProvenance = "provenance"
+
+// ProvenanceFile is what a code leaves in its working directory to tell its own provenance, in PROV-JSON.
+const ProvenanceFile = "internal_provenance.json"
+
+// Log is one stored stream. One whose Size is less than its FullSize was too long to be kept whole.
 type Log struct {
-	Name     string `json:"name"` // stdout or stderr
+	Name     string `json:"name"` // stdout, stderr or LogProvenance
 	SHA256   string `json:"sha256"`
 	Size     int64  `json:"size"`
 	FullSize int64  `json:"fullSize"`

@@ -1,0 +1,53 @@
+package agent
+
+import (
+	"strings"
+	"testing"
+
+	"consort/agent/agenttest"
+	"consort/shared/siteapi"
+)
+
+// TestOwnProvenance: what a code tells of itself is stored whether it succeeds or not; what is no file of its own is
+// not followed, and what is too long is told only.
+func TestOwnProvenance(t *testing.T) {
+	const whole = `{"activity":{"current_job":{}}}`
+	w := newWorld(t)
+	w.start()
+	for _, c := range []struct {
+		name, script, phase string
+		stored              bool
+		content             string
+		full                int64
+	}{
+		{"written", "echo hello >answer.txt; printf '" + whole + "' >internal_provenance.json", "COMPLETED", true, whole, int64(len(whole))},
+		{"failed", "printf '" + whole + "' >internal_provenance.json; exit 2", "ERROR", true, whole, int64(len(whole))},
+		{"none", "echo hello >answer.txt", "COMPLETED", false, "", 0},
+		{"link", "echo hello >answer.txt; ln -s answer.txt internal_provenance.json", "COMPLETED", false, "", 0},
+		{"directory", "echo hello >answer.txt; mkdir internal_provenance.json", "COMPLETED", false, "", 0},
+		{"pipe", "echo hello >answer.txt; mkfifo internal_provenance.json", "COMPLETED", false, "", 0},
+		{"too long", "echo hello >answer.txt; truncate -s 8388609 internal_provenance.json", "COMPLETED", true, "", siteapi.MaxProvenance + 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ref := w.c.Queue(w.c.Lease(agenttest.Code(c.script)))
+			j := w.c.WaitPhase(ref, c.phase)
+			content, stored := j.Logs[siteapi.LogProvenance]
+			if stored != c.stored || string(content) != c.content {
+				t.Errorf("stored: %v %.100q", stored, content)
+			}
+			told := false
+			for _, l := range j.Facts.Logs {
+				if l.Name == siteapi.LogProvenance {
+					told = true
+					if l.FullSize != c.full || l.Size != int64(len(c.content)) {
+						t.Errorf("the fact is %+v", l)
+					}
+				}
+			}
+			if told != c.stored || !strings.HasPrefix(j.Facts.Logs[0].Name, "std") {
+				t.Errorf("the logs are %+v", j.Facts.Logs)
+			}
+			w.c.WaitForgotten(ref)
+		})
+	}
+}
