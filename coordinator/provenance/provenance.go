@@ -18,9 +18,6 @@ import (
 	"consort/shared/uws"
 )
 
-// ErrNotFound is returned for a job that has no record one may read.
-var ErrNotFound = jobs.ErrNotFound
-
 // State is the store to read from.
 type State interface {
 	View(func(*state.View) error) error

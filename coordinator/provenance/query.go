@@ -1,0 +1,77 @@
+package provenance
+
+import (
+	"context"
+	"time"
+
+	"consort/coordinator/auth"
+	"consort/shared/prov"
+)
+
+// Direction says which way to follow relations.
+type Direction int
+
+// The directions: into the past, into the future, both ways.
+const (
+	Back Direction = iota
+	Forth
+	Both
+)
+
+// All as a depth follows relations to the end.
+const All = -1
+
+// Query asks for a part of the provenance of the whole federation. Jobs and files are found from the start
+// nodes by the relations used and wasGeneratedBy; what describes a job comes with it.
+type Query struct {
+	// IDs are the nodes to start from: qualified names (job:…, ent:…, data:…, agt:…, jdl:…), their IRIs, ids
+	// of jobs, local names of entities, "sha256:<hex>", "consort:<job>/<result>", or URLs of jobs.
+	IDs []string
+	// Depth is how many relations between jobs and files are followed; All: every one. A depth of 0 gives
+	// the nodes asked for alone, without what describes them.
+	Depth     int
+	Direction Direction
+	// Agents includes agents, FollowAgents goes on through users and sites to their other jobs.
+	Agents, FollowAgents bool
+	// Members includes the files of collections, Steps the attempts and transfers of jobs; Same goes on
+	// through equal content.
+	Members, Steps, Same bool
+	// Descriptions: 0 none, 1 those of activities, 2 also those of their parts.
+	Descriptions int
+	// Configuration includes parameters and configuration files.
+	Configuration bool
+	// MaxRecords bounds the jobs of the answer; 0 and more than MaxJobs count as MaxJobs.
+	MaxRecords int
+	// Cursor goes on where an answer was cut.
+	Cursor string
+	// Since and Until bound the creation of jobs, where not zero; the start nodes count always.
+	Since, Until time.Time
+	// Failed includes jobs that failed or were aborted.
+	Failed bool
+	// Site leaves out jobs that another site ran; empty: none.
+	Site string
+}
+
+// MaxJobs is the greatest number of jobs in one answer.
+const MaxJobs = 1000
+
+// DefaultQuery is what is asked when nothing but the start nodes is said.
+func DefaultQuery(ids ...string) Query {
+	return Query{IDs: ids, Depth: 1, Agents: true, Configuration: true, Failed: true}
+}
+
+// Answer is the graph that answers a Query.
+type Answer struct {
+	Graph *prov.Graph
+	// Truncated tells that more follows; Next is the cursor for it.
+	Truncated bool
+	Next      string
+	// Focus are the start nodes.
+	Focus []prov.QName
+}
+
+// Query answers q with what p may read. Other nodes on the way stand as nodes of type fed:Redacted, with an
+// id that means something to p only. It fails with ErrNotFound and *InvalidError.
+func (s *Service) Query(ctx context.Context, p auth.Principal, q Query) (*Answer, error) {
+	return nil, ErrNotFound
+}
