@@ -4,6 +4,7 @@ package coordinator
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -227,16 +228,31 @@ func (s *Server) build(context.Context) error {
 		Now: s.ledger.now, SFTP: s.sftpAddresses, Contact: s.cfg.Contact, ContentGrace: s.cfg.ContentGrace,
 		Grace: s.cfg.LeaseGrace, Overrun: s.cfg.Overrun,
 	})
+	records, err := s.records(guard)
+	if err != nil {
+		return err
+	}
 	s.fronts.api, err = api.New(api.Config{
-		Surfaces: s.surfaces(guard), Guard: guard, Logger: s.cfg.Logger.With("part", "http"), Ready: s.ready,
+		Surfaces: s.surfaces(guard, records), Guard: guard, Logger: s.cfg.Logger.With("part", "http"), Ready: s.ready,
 		Registerer: s.registry, PublicURL: s.cfg.PublicURL, LocalOnly: s.cfg.LocalOnly,
 	})
 	return err
 }
 
+// records makes the use cases of provenance. The host key is the secret that all nodes share: an Ed25519 signature
+// with it is always the same, and nobody else can make it.
+func (s *Server) records(guard *auth.Guard) (*provenance.Service, error) {
+	secret, err := s.hostKey.Sign(rand.Reader, []byte("ids of redacted nodes"))
+	if err != nil {
+		return nil, fmt.Errorf("make a secret of the host key: %w", err)
+	}
+	return provenance.New(provenance.Config{
+		Jobs: s.jobs, Log: s.ledger, State: s.state, Files: s.files, Guard: guard, Version: s.cfg.Version, Secret: secret.Blob,
+	}), nil
+}
+
 // surfaces are the groups of routes.
-func (s *Server) surfaces(guard *auth.Guard) []api.Surface {
-	records := provenance.New(provenance.Config{Jobs: s.jobs, State: s.state, Version: s.cfg.Version})
+func (s *Server) surfaces(guard *auth.Guard, records *provenance.Service) []api.Surface {
 	return []api.Surface{
 		uws.New(uws.Config{
 			Jobs: s.jobs, Definitions: s.definitions, Provenance: records, Guard: guard, Files: s.files,

@@ -60,7 +60,7 @@ func (s *Service) resultInput(ctx context.Context, p auth.Principal, name string
 	var inputs []*command.Input
 	err = s.eachMember(ctx, j, out.Id, func(f *command.File) error {
 		if member == "" || f.Path == member {
-			inputs = append(inputs, resultFile(name, job, out.Id, path.Base(f.Path), f.Sha256, f.Size, f.ContentType))
+			inputs = append(inputs, resultFile(name, job, out.Id+"/"+f.Path, path.Base(f.Path), f.Sha256, f.Size, f.ContentType))
 		}
 		if len(inputs) > MaxUploads {
 			return fmt.Errorf("%w: input %s: the collection %s has more than %d files; name one as consort:%s/%s/<path>", ErrTooLarge, name, out.Id, MaxUploads, job, out.Id)

@@ -54,25 +54,16 @@ func (s *Service) getShared(ctx context.Context, p auth.Principal, list, id stri
 
 // read reads a job whose owner is allowed.
 func (s *Service) read(ctx context.Context, list, id string, allow func(owner string) error) (*Job, error) {
-	j := new(Job)
-	err := s.view(ctx, func(v *state.View) (err error) {
-		if j.Job, err = head(v, list, id); err != nil {
+	var j *Job
+	err := s.view(ctx, func(v *state.View) error {
+		h, err := head(v, list, id)
+		if err != nil {
 			return err
 		}
-		if err = allow(j.Owner); err != nil {
+		if err = allow(h.Owner); err != nil {
 			return err
 		}
-		if j.Spec, err = s.Spec(v, id); err != nil {
-			return err
-		}
-		if j.Epoch > 0 {
-			if j.Attempt, err = v.Attempt(id, j.Epoch); err != nil {
-				return err
-			}
-		}
-		if j.CommitEpoch > 0 {
-			j.Results, err = v.Results(id)
-		}
+		j, err = s.load(v, h)
 		return err
 	})
 	if err != nil {
@@ -82,6 +73,38 @@ func (s *Service) read(ctx context.Context, list, id string, allow func(owner st
 		return nil, err
 	}
 	return j, nil
+}
+
+// At reads a job in a view that the caller has open, for those who have asked the policy already. A deleted job is
+// state.ErrNotFound.
+func (s *Service) At(v *state.View, id string) (*Job, error) {
+	h, err := head(v, "", id)
+	if err != nil {
+		return nil, err
+	}
+	j, err := s.load(v, h)
+	if err != nil {
+		return nil, err
+	}
+	return j, s.describe(j)
+}
+
+// load reads what belongs to a job's head.
+func (s *Service) load(v *state.View, h *state.Job) (*Job, error) {
+	j := &Job{Job: h}
+	var err error
+	if j.Spec, err = s.Spec(v, h.Id); err != nil {
+		return nil, err
+	}
+	if j.Epoch > 0 {
+		if j.Attempt, err = v.Attempt(h.Id, j.Epoch); err != nil {
+			return nil, err
+		}
+	}
+	if j.CommitEpoch > 0 {
+		j.Results, err = v.Results(h.Id)
+	}
+	return j, err
 }
 
 // head reads a job that exists for users: not deleted, and in the list it is asked for.

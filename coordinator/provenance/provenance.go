@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"consort/coordinator/auth"
@@ -18,16 +19,33 @@ import (
 	"consort/shared/uws"
 )
 
+// Log is the replicated log, and linearizable reads on it.
+type Log interface {
+	Propose(ctx context.Context, c *command.Command) (*command.Result, error)
+	WaitRead(ctx context.Context) error
+}
+
 // State is the store to read from.
 type State interface {
 	View(func(*state.View) error) error
 }
 
+// Files is the content store.
+type Files interface {
+	Open(sha256 string) (*os.File, error)
+	Verify(ctx context.Context, sha256 string) error
+}
+
 // Config wires a Service.
 type Config struct {
 	Jobs    *jobs.Service
+	Log     Log
 	State   State
+	Files   Files
+	Guard   *auth.Guard
 	Version string // of this program
+	// Secret is the same on all nodes of a cluster and known to nobody else: ids of redacted nodes are made with it.
+	Secret []byte
 }
 
 // Service gives provenance records.
@@ -46,12 +64,8 @@ func (s *Service) Graph(ctx context.Context, p auth.Principal, list, id string) 
 	if err != nil {
 		return nil, err
 	}
-	record := &prov.JobRecord{Controller: prov.SoftwareRecord{Name: "consort", Version: s.cfg.Version}}
-	describeJob(record, job)
-	describeDefinition(&record.Definition, job)
-	describeValues(record, job)
-	describeAttempts(record, job, attempts)
-	if err := s.describeResults(ctx, record, job); err != nil {
+	record, err := s.record(ctx, job, attempts)
+	if err != nil {
 		return nil, err
 	}
 	var authority string
@@ -63,6 +77,16 @@ func (s *Service) Graph(ctx context.Context, p auth.Principal, list, id string) 
 		return nil, fmt.Errorf("read the authority: %w", err)
 	}
 	return prov.FromRecord(*record, authority)
+}
+
+// record is what is known about a job.
+func (s *Service) record(ctx context.Context, job *jobs.Job, attempts []*state.Attempt) (*prov.JobRecord, error) {
+	record := &prov.JobRecord{Controller: prov.SoftwareRecord{Name: "consort", Version: s.cfg.Version}}
+	describeJob(record, job)
+	describeDefinition(&record.Definition, job)
+	describeValues(record, job)
+	describeAttempts(record, job, attempts)
+	return record, s.describeResults(ctx, record, job)
 }
 
 func describeJob(r *prov.JobRecord, j *jobs.Job) {
