@@ -230,6 +230,19 @@ func TestMetricsByRoute(t *testing.T) {
 	}
 }
 
+// TestRefusalIsRead: a client that sends its whole body before it reads sees why the request was refused, however large
+// the body is; the connection ends after it.
+func TestRefusalIsRead(t *testing.T) {
+	addr, _ := start(t)
+	for _, size := range []int{2 << 20, 16 << 20} {
+		head := fmt.Sprintf("POST /form HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n", addr, size)
+		status, _, body, closed := send(t, addr, head+strings.Repeat("a", size))
+		if status != http.StatusRequestEntityTooLarge || body == "" || !closed {
+			t.Errorf("%d bytes: status %d, closed %t, %.200q", size, status, closed, body)
+		}
+	}
+}
+
 func TestSlowHeaderIsCut(t *testing.T) {
 	addr, _ := start(t, func(c *api.Config) { c.HeaderTimeout = 200 * time.Millisecond; c.IdleTimeout = 200 * time.Millisecond })
 	for _, begun := range []string{"", "GET /who HTTP/1.1\r\nHo", "GET /who HTTP/1.1\r\nHost: x\r\n\r\n"} {

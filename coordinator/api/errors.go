@@ -26,6 +26,7 @@ func (s *Server) fail(c *fiber.Ctx, err error) error {
 	case f.Status == http.StatusRequestTimeout, f.Status == http.StatusRequestEntityTooLarge:
 		c.Context().SetConnectionClose() // what is left of the body is not read
 	}
+	expectRest(c)
 	c.Response().ResetBody()
 	c.Response().Header.Del(fiber.HeaderContentDisposition)
 	c.Status(f.Status)
