@@ -3,7 +3,6 @@ package prov
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"net/url"
 	"strconv"
 	"strings"
 )
@@ -72,8 +71,8 @@ func MemberID(job, result, path string) QName { return ResultID(job, result+"/"+
 func UploadID(id string) QName { return QName{"ent", dotted("up", last(id))} }
 
 // ExternalID names what a URL answered with: ent:ext.<hash of the URL>.<start of the content's SHA-256>. So
-// new content under an old URL is a new entity. Without a digest the last part is left out. Neither user nor
-// password of the URL counts.
+// new content under an old URL is a new entity. Without a digest the last part is left out. What PublicURL
+// leaves out does not count: the same file under a newly signed URL is the same entity.
 func ExternalID(rawURL, sha string) QName {
 	public := PublicURL(rawURL)
 	if public == invalidURL {
@@ -87,20 +86,22 @@ func ExternalID(rawURL, sha string) QName {
 	return QName{"ent", name}
 }
 
-// invalidURL is shown in place of what cannot be parsed, and so may hide a password anywhere.
-const invalidURL = "invalid:"
+// RetractionID names the act of retracting an entity: job:retract.<local name of the entity>.
+func RetractionID(entity QName) QName { return QName{"job", dotted("retract", entity.Local)} }
 
-// PublicURL is a URL without user and password.
-func PublicURL(rawURL string) string {
-	u, err := url.Parse(rawURL)
-	if err != nil {
-		return invalidURL
-	}
-	if u.User == nil {
-		return rawURL
-	}
-	u.User = nil
-	return u.String()
+// RecordID names the provenance record of a job: ent:<job>.r.prov. No result of a definition has such an id.
+func RecordID(job string) QName { return ResultID(job, "prov") }
+
+// InternalID names what a code told of its own provenance: ent:<job>.r.provenance, the stored file and the
+// bundle of its records alike.
+func InternalID(job string) QName { return ResultID(job, internalLog) }
+
+// internalLog is the result id, and the name among the logs, of a code's own provenance.
+const internalLog = "provenance"
+
+// SoftwareID names a version of a program that jobs ran with: ent:sw.<name>.<version>.
+func SoftwareID(name, version string) QName {
+	return QName{"ent", dotted("sw", inner(name), last(version))}
 }
 
 // ReplicaID names the copy of an input staged at a site: ent:<job>.in.<role>[.<n>].<site>.
@@ -126,6 +127,10 @@ const (
 	PartGenerated = "g"
 	PartParameter = "p"
 	PartConfig    = "c"
+	PartSoftware  = "s"
+	// The descriptions of the files that are used and generated.
+	PartUsedFile      = "ud"
+	PartGeneratedFile = "gd"
 )
 
 // DefinitionPartID names a part of a definition version: jdl:<name>.v<version>.<part>.<what>.
@@ -136,6 +141,14 @@ func DefinitionPartID(name, version, part, what string) QName {
 // UserID names a user: agt:user.<name>. Users, sites and the rest have spaces of names of their own, so that
 // no user can be taken for a site.
 func UserID(name string) QName { return QName{"agt", dotted("user", last(name))} }
+
+// PersonID names a person who is no user: agt:orcid.<ORCID>, or without one agt:person.<name>.
+func PersonID(name, orcid string) QName {
+	if orcid != "" {
+		return QName{"agt", dotted("orcid", last(orcid))}
+	}
+	return QName{"agt", dotted("person", last(name))}
+}
 
 // SiteID names a site as an organisation: agt:site.<name>.
 func SiteID(site string) QName { return QName{"agt", dotted("site", last(site))} }
