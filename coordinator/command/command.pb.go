@@ -185,6 +185,7 @@ type Command struct {
 	//	*Command_RevokeSite
 	//	*Command_ForgetContent
 	//	*Command_ExpireRequests
+	//	*Command_Retract
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -444,6 +445,15 @@ func (x *Command) GetExpireRequests() *ExpireRequests {
 	return nil
 }
 
+func (x *Command) GetRetract() *Retract {
+	if x != nil {
+		if x, ok := x.Body.(*Command_Retract); ok {
+			return x.Retract
+		}
+	}
+	return nil
+}
+
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -532,6 +542,10 @@ type Command_ExpireRequests struct {
 	ExpireRequests *ExpireRequests `protobuf:"bytes,61,opt,name=expire_requests,json=expireRequests,proto3,oneof"`
 }
 
+type Command_Retract struct {
+	Retract *Retract `protobuf:"bytes,70,opt,name=retract,proto3,oneof"`
+}
+
 func (*Command_LeaderStarted) isCommand_Body() {}
 
 func (*Command_CreateCluster) isCommand_Body() {}
@@ -573,6 +587,8 @@ func (*Command_RevokeSite) isCommand_Body() {}
 func (*Command_ForgetContent) isCommand_Body() {}
 
 func (*Command_ExpireRequests) isCommand_Body() {}
+
+func (*Command_Retract) isCommand_Body() {}
 
 // Result is what applying a command answered. The same command applied twice gives the same result.
 type Result struct {
@@ -853,13 +869,16 @@ func (x *BundleFile) GetSize() int64 {
 // PublishDefinition adds an immutable version of a job definition. Publishing the same digest again is a
 // no-op; another digest under the same name and version is REFUSED.
 type PublishDefinition struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Version       string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
-	Digest        string                 `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
-	Files         []*BundleFile          `protobuf:"bytes,4,rep,name=files,proto3" json:"files,omitempty"` // definition.toml among them, sorted by path
-	Aliases       []string               `protobuf:"bytes,5,rep,name=aliases,proto3" json:"aliases,omitempty"`
-	Title         string                 `protobuf:"bytes,6,opt,name=title,proto3" json:"title,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Name    string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Version string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	Digest  string                 `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
+	Files   []*BundleFile          `protobuf:"bytes,4,rep,name=files,proto3" json:"files,omitempty"` // definition.toml among them, sorted by path
+	Aliases []string               `protobuf:"bytes,5,rep,name=aliases,proto3" json:"aliases,omitempty"`
+	Title   string                 `protobuf:"bytes,6,opt,name=title,proto3" json:"title,omitempty"`
+	// Values that parameters have when a job gives none, but for secret ones; at most 1,000. They are part of
+	// what the digest covers, and stand here so that apply needs no definition.
+	Defaults      []*Parameter `protobuf:"bytes,7,rep,name=defaults,proto3" json:"defaults,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -934,6 +953,13 @@ func (x *PublishDefinition) GetTitle() string {
 		return x.Title
 	}
 	return ""
+}
+
+func (x *PublishDefinition) GetDefaults() []*Parameter {
+	if x != nil {
+		return x.Defaults
+	}
+	return nil
 }
 
 // Parameter holds the values a user gave for one parameter, under its declared name.
@@ -1268,7 +1294,9 @@ func (x *Retry) GetLost() string {
 	return ""
 }
 
-// CreateJob makes a job in PENDING, or QUEUED when run is set.
+// CreateJob makes a job in PENDING, or QUEUED when run is set. With reuse_of it makes one that is COMPLETED at
+// once: its results are those of the job named, which must be COMPLETED and have been asked for the same:
+// definition, inputs and parameters (REFUSED else). A manifest of more than 450 files is TOO_LARGE.
 type CreateJob struct {
 	state               protoimpl.MessageState `protogen:"open.v1"`
 	Id                  string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -1287,6 +1315,7 @@ type CreateJob struct {
 	Resources           *Resources             `protobuf:"bytes,14,opt,name=resources,proto3" json:"resources,omitempty"`
 	Retry               *Retry                 `protobuf:"bytes,15,opt,name=retry,proto3" json:"retry,omitempty"`
 	Run                 bool                   `protobuf:"varint,16,opt,name=run,proto3" json:"run,omitempty"`
+	ReuseOf             string                 `protobuf:"bytes,17,opt,name=reuse_of,json=reuseOf,proto3" json:"reuse_of,omitempty"` // job id
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
@@ -1431,6 +1460,13 @@ func (x *CreateJob) GetRun() bool {
 		return x.Run
 	}
 	return false
+}
+
+func (x *CreateJob) GetReuseOf() string {
+	if x != nil {
+		return x.ReuseOf
+	}
+	return ""
 }
 
 // UpdateJob changes a job. Parameters and inputs may change in PENDING only; execution_seconds until the
@@ -1936,7 +1972,7 @@ func (x *Usage) GetMaxRssBytes() int64 {
 // Log is one stream that was stored.
 type Log struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // stdout or stderr
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // stdout, stderr, or provenance: what the code wrote of its own
 	Sha256        string                 `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	Size          int64                  `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`                         // bytes stored
 	FullSize      int64                  `protobuf:"varint,4,opt,name=full_size,json=fullSize,proto3" json:"full_size,omitempty"` // bytes the code wrote
@@ -2164,6 +2200,59 @@ func (x *Fragment) GetSignature() []byte {
 	return nil
 }
 
+// Software is a program or library that an attempt ran with.
+type Software struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Version       string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Software) Reset() {
+	*x = Software{}
+	mi := &file_coordinator_command_command_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Software) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Software) ProtoMessage() {}
+
+func (x *Software) ProtoReflect() protoreflect.Message {
+	mi := &file_coordinator_command_command_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Software.ProtoReflect.Descriptor instead.
+func (*Software) Descriptor() ([]byte, []int) {
+	return file_coordinator_command_command_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Software) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Software) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
 // Facts are what an agent tells of an attempt; each field replaces what was known when it is set.
 type Facts struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2178,16 +2267,18 @@ type Facts struct {
 	ExitCode      *int32                 `protobuf:"varint,9,opt,name=exit_code,json=exitCode,proto3,oneof" json:"exit_code,omitempty"`
 	Signal        string                 `protobuf:"bytes,10,opt,name=signal,proto3" json:"signal,omitempty"`
 	Usage         *Usage                 `protobuf:"bytes,11,opt,name=usage,proto3" json:"usage,omitempty"`
-	Logs          []*Log                 `protobuf:"bytes,12,rep,name=logs,proto3" json:"logs,omitempty"`
+	Logs          []*Log                 `protobuf:"bytes,12,rep,name=logs,proto3" json:"logs,omitempty"` // at most 3
 	Transfers     []*Transfer            `protobuf:"bytes,13,rep,name=transfers,proto3" json:"transfers,omitempty"`
 	Reason        string                 `protobuf:"bytes,14,opt,name=reason,proto3" json:"reason,omitempty"` // shown in jobInfo, e.g. why the batch system holds the job
+	Image         string                 `protobuf:"bytes,15,opt,name=image,proto3" json:"image,omitempty"`   // digest of the container image that the code ran in
+	Software      []*Software            `protobuf:"bytes,16,rep,name=software,proto3" json:"software,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Facts) Reset() {
 	*x = Facts{}
-	mi := &file_coordinator_command_command_proto_msgTypes[22]
+	mi := &file_coordinator_command_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2199,7 +2290,7 @@ func (x *Facts) String() string {
 func (*Facts) ProtoMessage() {}
 
 func (x *Facts) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_command_command_proto_msgTypes[22]
+	mi := &file_coordinator_command_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2212,7 +2303,7 @@ func (x *Facts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Facts.ProtoReflect.Descriptor instead.
 func (*Facts) Descriptor() ([]byte, []int) {
-	return file_coordinator_command_command_proto_rawDescGZIP(), []int{22}
+	return file_coordinator_command_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Facts) GetBatchSystem() string {
@@ -2313,6 +2404,20 @@ func (x *Facts) GetReason() string {
 	return ""
 }
 
+func (x *Facts) GetImage() string {
+	if x != nil {
+		return x.Image
+	}
+	return ""
+}
+
+func (x *Facts) GetSoftware() []*Software {
+	if x != nil {
+		return x.Software
+	}
+	return nil
+}
+
 // ReportAttempt moves an open attempt forward; a state it already passed changes nothing.
 type ReportAttempt struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2327,7 +2432,7 @@ type ReportAttempt struct {
 
 func (x *ReportAttempt) Reset() {
 	*x = ReportAttempt{}
-	mi := &file_coordinator_command_command_proto_msgTypes[23]
+	mi := &file_coordinator_command_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2339,7 +2444,7 @@ func (x *ReportAttempt) String() string {
 func (*ReportAttempt) ProtoMessage() {}
 
 func (x *ReportAttempt) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_command_command_proto_msgTypes[23]
+	mi := &file_coordinator_command_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2352,7 +2457,7 @@ func (x *ReportAttempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportAttempt.ProtoReflect.Descriptor instead.
 func (*ReportAttempt) Descriptor() ([]byte, []int) {
-	return file_coordinator_command_command_proto_rawDescGZIP(), []int{23}
+	return file_coordinator_command_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ReportAttempt) GetJob() string {
@@ -2404,7 +2509,7 @@ type File struct {
 
 func (x *File) Reset() {
 	*x = File{}
-	mi := &file_coordinator_command_command_proto_msgTypes[24]
+	mi := &file_coordinator_command_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2416,7 +2521,7 @@ func (x *File) String() string {
 func (*File) ProtoMessage() {}
 
 func (x *File) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_command_command_proto_msgTypes[24]
+	mi := &file_coordinator_command_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2429,7 +2534,7 @@ func (x *File) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use File.ProtoReflect.Descriptor instead.
 func (*File) Descriptor() ([]byte, []int) {
-	return file_coordinator_command_command_proto_rawDescGZIP(), []int{24}
+	return file_coordinator_command_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *File) GetOutput() string {
@@ -2481,7 +2586,7 @@ type StageManifest struct {
 
 func (x *StageManifest) Reset() {
 	*x = StageManifest{}
-	mi := &file_coordinator_command_command_proto_msgTypes[25]
+	mi := &file_coordinator_command_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2493,7 +2598,7 @@ func (x *StageManifest) String() string {
 func (*StageManifest) ProtoMessage() {}
 
 func (x *StageManifest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_command_command_proto_msgTypes[25]
+	mi := &file_coordinator_command_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2506,7 +2611,7 @@ func (x *StageManifest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageManifest.ProtoReflect.Descriptor instead.
 func (*StageManifest) Descriptor() ([]byte, []int) {
-	return file_coordinator_command_command_proto_rawDescGZIP(), []int{25}
+	return file_coordinator_command_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *StageManifest) GetJob() string {
@@ -2560,7 +2665,7 @@ type Output struct {
 
 func (x *Output) Reset() {
 	*x = Output{}
-	mi := &file_coordinator_command_command_proto_msgTypes[26]
+	mi := &file_coordinator_command_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2572,7 +2677,7 @@ func (x *Output) String() string {
 func (*Output) ProtoMessage() {}
 
 func (x *Output) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_command_command_proto_msgTypes[26]
+	mi := &file_coordinator_command_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2585,7 +2690,7 @@ func (x *Output) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Output.ProtoReflect.Descriptor instead.
 func (*Output) Descriptor() ([]byte, []int) {
-	return file_coordinator_command_command_proto_rawDescGZIP(), []int{26}
+	return file_coordinator_command_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Output) GetId() string {
@@ -2655,7 +2760,7 @@ type Commit struct {
 
 func (x *Commit) Reset() {
 	*x = Commit{}
-	mi := &file_coordinator_command_command_proto_msgTypes[27]
+	mi := &file_coordinator_command_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2667,7 +2772,7 @@ func (x *Commit) String() string {
 func (*Commit) ProtoMessage() {}
 
 func (x *Commit) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_command_command_proto_msgTypes[27]
+	mi := &file_coordinator_command_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2680,7 +2785,7 @@ func (x *Commit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Commit.ProtoReflect.Descriptor instead.
 func (*Commit) Descriptor() ([]byte, []int) {
-	return file_coordinator_command_command_proto_rawDescGZIP(), []int{27}
+	return file_coordinator_command_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Commit) GetJob() string {
@@ -2757,7 +2862,7 @@ type FailAttempt struct {
 
 func (x *FailAttempt) Reset() {
 	*x = FailAttempt{}
-	mi := &file_coordinator_command_command_proto_msgTypes[28]
+	mi := &file_coordinator_command_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2769,7 +2874,7 @@ func (x *FailAttempt) String() string {
 func (*FailAttempt) ProtoMessage() {}
 
 func (x *FailAttempt) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_command_command_proto_msgTypes[28]
+	mi := &file_coordinator_command_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2782,7 +2887,7 @@ func (x *FailAttempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailAttempt.ProtoReflect.Descriptor instead.
 func (*FailAttempt) Descriptor() ([]byte, []int) {
-	return file_coordinator_command_command_proto_rawDescGZIP(), []int{28}
+	return file_coordinator_command_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *FailAttempt) GetJob() string {
@@ -2855,7 +2960,7 @@ type CloseAttempt struct {
 
 func (x *CloseAttempt) Reset() {
 	*x = CloseAttempt{}
-	mi := &file_coordinator_command_command_proto_msgTypes[29]
+	mi := &file_coordinator_command_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2867,7 +2972,7 @@ func (x *CloseAttempt) String() string {
 func (*CloseAttempt) ProtoMessage() {}
 
 func (x *CloseAttempt) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_command_command_proto_msgTypes[29]
+	mi := &file_coordinator_command_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2880,7 +2985,7 @@ func (x *CloseAttempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseAttempt.ProtoReflect.Descriptor instead.
 func (*CloseAttempt) Descriptor() ([]byte, []int) {
-	return file_coordinator_command_command_proto_rawDescGZIP(), []int{29}
+	return file_coordinator_command_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CloseAttempt) GetJob() string {
@@ -2932,7 +3037,7 @@ type AddSite struct {
 
 func (x *AddSite) Reset() {
 	*x = AddSite{}
-	mi := &file_coordinator_command_command_proto_msgTypes[30]
+	mi := &file_coordinator_command_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2944,7 +3049,7 @@ func (x *AddSite) String() string {
 func (*AddSite) ProtoMessage() {}
 
 func (x *AddSite) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_command_command_proto_msgTypes[30]
+	mi := &file_coordinator_command_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2957,7 +3062,7 @@ func (x *AddSite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddSite.ProtoReflect.Descriptor instead.
 func (*AddSite) Descriptor() ([]byte, []int) {
-	return file_coordinator_command_command_proto_rawDescGZIP(), []int{30}
+	return file_coordinator_command_command_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *AddSite) GetName() string {
@@ -3000,7 +3105,7 @@ type EnrolSite struct {
 
 func (x *EnrolSite) Reset() {
 	*x = EnrolSite{}
-	mi := &file_coordinator_command_command_proto_msgTypes[31]
+	mi := &file_coordinator_command_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3012,7 +3117,7 @@ func (x *EnrolSite) String() string {
 func (*EnrolSite) ProtoMessage() {}
 
 func (x *EnrolSite) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_command_command_proto_msgTypes[31]
+	mi := &file_coordinator_command_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3025,7 +3130,7 @@ func (x *EnrolSite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnrolSite.ProtoReflect.Descriptor instead.
 func (*EnrolSite) Descriptor() ([]byte, []int) {
-	return file_coordinator_command_command_proto_rawDescGZIP(), []int{31}
+	return file_coordinator_command_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *EnrolSite) GetTokenSha256() []byte {
@@ -3059,7 +3164,7 @@ type RevokeSite struct {
 
 func (x *RevokeSite) Reset() {
 	*x = RevokeSite{}
-	mi := &file_coordinator_command_command_proto_msgTypes[32]
+	mi := &file_coordinator_command_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3071,7 +3176,7 @@ func (x *RevokeSite) String() string {
 func (*RevokeSite) ProtoMessage() {}
 
 func (x *RevokeSite) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_command_command_proto_msgTypes[32]
+	mi := &file_coordinator_command_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3084,7 +3189,7 @@ func (x *RevokeSite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeSite.ProtoReflect.Descriptor instead.
 func (*RevokeSite) Descriptor() ([]byte, []int) {
-	return file_coordinator_command_command_proto_rawDescGZIP(), []int{32}
+	return file_coordinator_command_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RevokeSite) GetName() string {
@@ -3105,7 +3210,7 @@ type ForgetContent struct {
 
 func (x *ForgetContent) Reset() {
 	*x = ForgetContent{}
-	mi := &file_coordinator_command_command_proto_msgTypes[33]
+	mi := &file_coordinator_command_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3117,7 +3222,7 @@ func (x *ForgetContent) String() string {
 func (*ForgetContent) ProtoMessage() {}
 
 func (x *ForgetContent) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_command_command_proto_msgTypes[33]
+	mi := &file_coordinator_command_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3130,7 +3235,7 @@ func (x *ForgetContent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetContent.ProtoReflect.Descriptor instead.
 func (*ForgetContent) Descriptor() ([]byte, []int) {
-	return file_coordinator_command_command_proto_rawDescGZIP(), []int{33}
+	return file_coordinator_command_command_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ForgetContent) GetSha256() []string {
@@ -3158,7 +3263,7 @@ type ExpireRequests struct {
 
 func (x *ExpireRequests) Reset() {
 	*x = ExpireRequests{}
-	mi := &file_coordinator_command_command_proto_msgTypes[34]
+	mi := &file_coordinator_command_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3170,7 +3275,7 @@ func (x *ExpireRequests) String() string {
 func (*ExpireRequests) ProtoMessage() {}
 
 func (x *ExpireRequests) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_command_command_proto_msgTypes[34]
+	mi := &file_coordinator_command_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3183,7 +3288,7 @@ func (x *ExpireRequests) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpireRequests.ProtoReflect.Descriptor instead.
 func (*ExpireRequests) Descriptor() ([]byte, []int) {
-	return file_coordinator_command_command_proto_rawDescGZIP(), []int{34}
+	return file_coordinator_command_command_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ExpireRequests) GetBeforeUs() int64 {
@@ -3200,11 +3305,82 @@ func (x *ExpireRequests) GetLimit() int32 {
 	return 0
 }
 
+// Retract marks a provenance entity as not to be used any more, or withdraws the mark. The entity must be known:
+// a result or a member of one, a log, an upload or what a URL answered with (NOT_FOUND else). Retracting what is
+// retracted changes nothing; so does withdrawing twice. Who asked is the envelope's principal.
+type Retract struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Entity        string                 `protobuf:"bytes,1,opt,name=entity,proto3" json:"entity,omitempty"` // local name of its ent: identifier
+	Sha256        string                 `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"` // of its content, by which it is found; not needed to withdraw
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"` // at most 1 KiB
+	Withdraw      bool                   `protobuf:"varint,4,opt,name=withdraw,proto3" json:"withdraw,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Retract) Reset() {
+	*x = Retract{}
+	mi := &file_coordinator_command_command_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Retract) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Retract) ProtoMessage() {}
+
+func (x *Retract) ProtoReflect() protoreflect.Message {
+	mi := &file_coordinator_command_command_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Retract.ProtoReflect.Descriptor instead.
+func (*Retract) Descriptor() ([]byte, []int) {
+	return file_coordinator_command_command_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *Retract) GetEntity() string {
+	if x != nil {
+		return x.Entity
+	}
+	return ""
+}
+
+func (x *Retract) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *Retract) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Retract) GetWithdraw() bool {
+	if x != nil {
+		return x.Withdraw
+	}
+	return false
+}
+
 var File_coordinator_command_command_proto protoreflect.FileDescriptor
 
 const file_coordinator_command_command_proto_rawDesc = "" +
 	"\n" +
-	"!coordinator/command/command.proto\x12\x12consort.command.v1\"\x9e\f\n" +
+	"!coordinator/command/command.proto\x12\x12consort.command.v1\"\xd7\f\n" +
 	"\aCommand\x12\x17\n" +
 	"\atime_us\x18\x01 \x01(\x03R\x06timeUs\x12\x1c\n" +
 	"\tprincipal\x18\x02 \x01(\tR\tprincipal\x12\x1f\n" +
@@ -3239,7 +3415,8 @@ const file_coordinator_command_command_proto_rawDesc = "" +
 	"\vrevoke_site\x184 \x01(\v2\x1e.consort.command.v1.RevokeSiteH\x00R\n" +
 	"revokeSite\x12J\n" +
 	"\x0eforget_content\x18< \x01(\v2!.consort.command.v1.ForgetContentH\x00R\rforgetContent\x12M\n" +
-	"\x0fexpire_requests\x18= \x01(\v2\".consort.command.v1.ExpireRequestsH\x00R\x0eexpireRequestsB\x06\n" +
+	"\x0fexpire_requests\x18= \x01(\v2\".consort.command.v1.ExpireRequestsH\x00R\x0eexpireRequests\x127\n" +
+	"\aretract\x18F \x01(\v2\x1b.consort.command.v1.RetractH\x00R\aretractB\x06\n" +
 	"\x04body\"\x92\x03\n" +
 	"\x06Result\x123\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x1f.consort.command.v1.Result.CodeR\x04code\x12\x18\n" +
@@ -3277,14 +3454,15 @@ const file_coordinator_command_command_proto_rawDesc = "" +
 	"BundleFile\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
 	"\x06sha256\x18\x02 \x01(\tR\x06sha256\x12\x12\n" +
-	"\x04size\x18\x03 \x01(\x03R\x04size\"\xbf\x01\n" +
+	"\x04size\x18\x03 \x01(\x03R\x04size\"\xfa\x01\n" +
 	"\x11PublishDefinition\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x16\n" +
 	"\x06digest\x18\x03 \x01(\tR\x06digest\x124\n" +
 	"\x05files\x18\x04 \x03(\v2\x1e.consort.command.v1.BundleFileR\x05files\x12\x18\n" +
 	"\aaliases\x18\x05 \x03(\tR\aaliases\x12\x14\n" +
-	"\x05title\x18\x06 \x01(\tR\x05title\"O\n" +
+	"\x05title\x18\x06 \x01(\tR\x05title\x129\n" +
+	"\bdefaults\x18\a \x03(\v2\x1d.consort.command.v1.ParameterR\bdefaults\"O\n" +
 	"\tParameter\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06values\x18\x02 \x03(\tR\x06values\x12\x16\n" +
@@ -3320,7 +3498,7 @@ const file_coordinator_command_command_proto_rawDesc = "" +
 	"\x05Retry\x12\x10\n" +
 	"\x03max\x18\x01 \x01(\x05R\x03max\x12\x0e\n" +
 	"\x02on\x18\x02 \x03(\tR\x02on\x12\x12\n" +
-	"\x04lost\x18\x03 \x01(\tR\x04lost\"\xf5\x04\n" +
+	"\x04lost\x18\x03 \x01(\tR\x04lost\"\x90\x05\n" +
 	"\tCreateJob\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x1e\n" +
@@ -3342,7 +3520,8 @@ const file_coordinator_command_command_proto_rawDesc = "" +
 	"\x15max_retention_seconds\x18\r \x01(\x03R\x13maxRetentionSeconds\x12;\n" +
 	"\tresources\x18\x0e \x01(\v2\x1d.consort.command.v1.ResourcesR\tresources\x12/\n" +
 	"\x05retry\x18\x0f \x01(\v2\x19.consort.command.v1.RetryR\x05retry\x12\x10\n" +
-	"\x03run\x18\x10 \x01(\bR\x03run\"\x9c\x03\n" +
+	"\x03run\x18\x10 \x01(\bR\x03run\x12\x19\n" +
+	"\breuse_of\x18\x11 \x01(\tR\areuseOf\"\x9c\x03\n" +
 	"\tUpdateJob\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12D\n" +
 	"\x0eset_parameters\x18\x02 \x03(\v2\x1d.consort.command.v1.ParameterR\rsetParameters\x128\n" +
@@ -3400,7 +3579,10 @@ const file_coordinator_command_command_proto_rawDesc = "" +
 	"\bFragment\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12\x1c\n" +
-	"\tsignature\x18\x03 \x01(\fR\tsignature\"\xf2\x03\n" +
+	"\tsignature\x18\x03 \x01(\fR\tsignature\"8\n" +
+	"\bSoftware\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\"\xc2\x04\n" +
 	"\x05Facts\x12!\n" +
 	"\fbatch_system\x18\x01 \x01(\tR\vbatchSystem\x12\x19\n" +
 	"\bbatch_id\x18\x02 \x01(\tR\abatchId\x12\x12\n" +
@@ -3417,7 +3599,9 @@ const file_coordinator_command_command_proto_rawDesc = "" +
 	"\x05usage\x18\v \x01(\v2\x19.consort.command.v1.UsageR\x05usage\x12+\n" +
 	"\x04logs\x18\f \x03(\v2\x17.consort.command.v1.LogR\x04logs\x12:\n" +
 	"\ttransfers\x18\r \x03(\v2\x1c.consort.command.v1.TransferR\ttransfers\x12\x16\n" +
-	"\x06reason\x18\x0e \x01(\tR\x06reasonB\f\n" +
+	"\x06reason\x18\x0e \x01(\tR\x06reason\x12\x14\n" +
+	"\x05image\x18\x0f \x01(\tR\x05image\x128\n" +
+	"\bsoftware\x18\x10 \x03(\v2\x1c.consort.command.v1.SoftwareR\bsoftwareB\f\n" +
 	"\n" +
 	"_exit_code\"\x92\x01\n" +
 	"\rReportAttempt\x12\x10\n" +
@@ -3491,7 +3675,12 @@ const file_coordinator_command_command_proto_rawDesc = "" +
 	"\tbefore_us\x18\x02 \x01(\x03R\bbeforeUs\"C\n" +
 	"\x0eExpireRequests\x12\x1b\n" +
 	"\tbefore_us\x18\x01 \x01(\x03R\bbeforeUs\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\x05R\x05limitB\x1dZ\x1bconsort/coordinator/commandb\x06proto3"
+	"\x05limit\x18\x02 \x01(\x05R\x05limit\"m\n" +
+	"\aRetract\x12\x16\n" +
+	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x16\n" +
+	"\x06sha256\x18\x02 \x01(\tR\x06sha256\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x1a\n" +
+	"\bwithdraw\x18\x04 \x01(\bR\bwithdrawB\x1dZ\x1bconsort/coordinator/commandb\x06proto3"
 
 var (
 	file_coordinator_command_command_proto_rawDescOnce sync.Once
@@ -3506,7 +3695,7 @@ func file_coordinator_command_command_proto_rawDescGZIP() []byte {
 }
 
 var file_coordinator_command_command_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_coordinator_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_coordinator_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_coordinator_command_command_proto_goTypes = []any{
 	(Result_Code)(0),          // 0: consort.command.v1.Result.Code
 	(Input_Source)(0),         // 1: consort.command.v1.Input.Source
@@ -3532,19 +3721,21 @@ var file_coordinator_command_command_proto_goTypes = []any{
 	(*Log)(nil),               // 21: consort.command.v1.Log
 	(*Transfer)(nil),          // 22: consort.command.v1.Transfer
 	(*Fragment)(nil),          // 23: consort.command.v1.Fragment
-	(*Facts)(nil),             // 24: consort.command.v1.Facts
-	(*ReportAttempt)(nil),     // 25: consort.command.v1.ReportAttempt
-	(*File)(nil),              // 26: consort.command.v1.File
-	(*StageManifest)(nil),     // 27: consort.command.v1.StageManifest
-	(*Output)(nil),            // 28: consort.command.v1.Output
-	(*Commit)(nil),            // 29: consort.command.v1.Commit
-	(*FailAttempt)(nil),       // 30: consort.command.v1.FailAttempt
-	(*CloseAttempt)(nil),      // 31: consort.command.v1.CloseAttempt
-	(*AddSite)(nil),           // 32: consort.command.v1.AddSite
-	(*EnrolSite)(nil),         // 33: consort.command.v1.EnrolSite
-	(*RevokeSite)(nil),        // 34: consort.command.v1.RevokeSite
-	(*ForgetContent)(nil),     // 35: consort.command.v1.ForgetContent
-	(*ExpireRequests)(nil),    // 36: consort.command.v1.ExpireRequests
+	(*Software)(nil),          // 24: consort.command.v1.Software
+	(*Facts)(nil),             // 25: consort.command.v1.Facts
+	(*ReportAttempt)(nil),     // 26: consort.command.v1.ReportAttempt
+	(*File)(nil),              // 27: consort.command.v1.File
+	(*StageManifest)(nil),     // 28: consort.command.v1.StageManifest
+	(*Output)(nil),            // 29: consort.command.v1.Output
+	(*Commit)(nil),            // 30: consort.command.v1.Commit
+	(*FailAttempt)(nil),       // 31: consort.command.v1.FailAttempt
+	(*CloseAttempt)(nil),      // 32: consort.command.v1.CloseAttempt
+	(*AddSite)(nil),           // 33: consort.command.v1.AddSite
+	(*EnrolSite)(nil),         // 34: consort.command.v1.EnrolSite
+	(*RevokeSite)(nil),        // 35: consort.command.v1.RevokeSite
+	(*ForgetContent)(nil),     // 36: consort.command.v1.ForgetContent
+	(*ExpireRequests)(nil),    // 37: consort.command.v1.ExpireRequests
+	(*Retract)(nil),           // 38: consort.command.v1.Retract
 }
 var file_coordinator_command_command_proto_depIdxs = []int32{
 	4,  // 0: consort.command.v1.Command.leader_started:type_name -> consort.command.v1.LeaderStarted
@@ -3558,43 +3749,46 @@ var file_coordinator_command_command_proto_depIdxs = []int32{
 	17, // 8: consort.command.v1.Command.archive_job:type_name -> consort.command.v1.ArchiveJob
 	18, // 9: consort.command.v1.Command.purge:type_name -> consort.command.v1.Purge
 	19, // 10: consort.command.v1.Command.grant_lease:type_name -> consort.command.v1.GrantLease
-	25, // 11: consort.command.v1.Command.report_attempt:type_name -> consort.command.v1.ReportAttempt
-	27, // 12: consort.command.v1.Command.stage_manifest:type_name -> consort.command.v1.StageManifest
-	29, // 13: consort.command.v1.Command.commit:type_name -> consort.command.v1.Commit
-	30, // 14: consort.command.v1.Command.fail_attempt:type_name -> consort.command.v1.FailAttempt
-	31, // 15: consort.command.v1.Command.close_attempt:type_name -> consort.command.v1.CloseAttempt
-	32, // 16: consort.command.v1.Command.add_site:type_name -> consort.command.v1.AddSite
-	33, // 17: consort.command.v1.Command.enrol_site:type_name -> consort.command.v1.EnrolSite
-	34, // 18: consort.command.v1.Command.revoke_site:type_name -> consort.command.v1.RevokeSite
-	35, // 19: consort.command.v1.Command.forget_content:type_name -> consort.command.v1.ForgetContent
-	36, // 20: consort.command.v1.Command.expire_requests:type_name -> consort.command.v1.ExpireRequests
-	0,  // 21: consort.command.v1.Result.code:type_name -> consort.command.v1.Result.Code
-	6,  // 22: consort.command.v1.PublishDefinition.files:type_name -> consort.command.v1.BundleFile
-	1,  // 23: consort.command.v1.Input.source:type_name -> consort.command.v1.Input.Source
-	8,  // 24: consort.command.v1.CreateJob.parameters:type_name -> consort.command.v1.Parameter
-	9,  // 25: consort.command.v1.CreateJob.inputs:type_name -> consort.command.v1.Input
-	10, // 26: consort.command.v1.CreateJob.resources:type_name -> consort.command.v1.Resources
-	11, // 27: consort.command.v1.CreateJob.retry:type_name -> consort.command.v1.Retry
-	8,  // 28: consort.command.v1.UpdateJob.set_parameters:type_name -> consort.command.v1.Parameter
-	9,  // 29: consort.command.v1.UpdateJob.set_inputs:type_name -> consort.command.v1.Input
-	10, // 30: consort.command.v1.UpdateJob.resources:type_name -> consort.command.v1.Resources
-	20, // 31: consort.command.v1.Facts.usage:type_name -> consort.command.v1.Usage
-	21, // 32: consort.command.v1.Facts.logs:type_name -> consort.command.v1.Log
-	22, // 33: consort.command.v1.Facts.transfers:type_name -> consort.command.v1.Transfer
-	24, // 34: consort.command.v1.ReportAttempt.facts:type_name -> consort.command.v1.Facts
-	26, // 35: consort.command.v1.StageManifest.files:type_name -> consort.command.v1.File
-	28, // 36: consort.command.v1.Commit.outputs:type_name -> consort.command.v1.Output
-	24, // 37: consort.command.v1.Commit.facts:type_name -> consort.command.v1.Facts
-	23, // 38: consort.command.v1.Commit.fragment:type_name -> consort.command.v1.Fragment
-	24, // 39: consort.command.v1.FailAttempt.facts:type_name -> consort.command.v1.Facts
-	23, // 40: consort.command.v1.FailAttempt.fragment:type_name -> consort.command.v1.Fragment
-	24, // 41: consort.command.v1.CloseAttempt.facts:type_name -> consort.command.v1.Facts
-	23, // 42: consort.command.v1.CloseAttempt.fragment:type_name -> consort.command.v1.Fragment
-	43, // [43:43] is the sub-list for method output_type
-	43, // [43:43] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	26, // 11: consort.command.v1.Command.report_attempt:type_name -> consort.command.v1.ReportAttempt
+	28, // 12: consort.command.v1.Command.stage_manifest:type_name -> consort.command.v1.StageManifest
+	30, // 13: consort.command.v1.Command.commit:type_name -> consort.command.v1.Commit
+	31, // 14: consort.command.v1.Command.fail_attempt:type_name -> consort.command.v1.FailAttempt
+	32, // 15: consort.command.v1.Command.close_attempt:type_name -> consort.command.v1.CloseAttempt
+	33, // 16: consort.command.v1.Command.add_site:type_name -> consort.command.v1.AddSite
+	34, // 17: consort.command.v1.Command.enrol_site:type_name -> consort.command.v1.EnrolSite
+	35, // 18: consort.command.v1.Command.revoke_site:type_name -> consort.command.v1.RevokeSite
+	36, // 19: consort.command.v1.Command.forget_content:type_name -> consort.command.v1.ForgetContent
+	37, // 20: consort.command.v1.Command.expire_requests:type_name -> consort.command.v1.ExpireRequests
+	38, // 21: consort.command.v1.Command.retract:type_name -> consort.command.v1.Retract
+	0,  // 22: consort.command.v1.Result.code:type_name -> consort.command.v1.Result.Code
+	6,  // 23: consort.command.v1.PublishDefinition.files:type_name -> consort.command.v1.BundleFile
+	8,  // 24: consort.command.v1.PublishDefinition.defaults:type_name -> consort.command.v1.Parameter
+	1,  // 25: consort.command.v1.Input.source:type_name -> consort.command.v1.Input.Source
+	8,  // 26: consort.command.v1.CreateJob.parameters:type_name -> consort.command.v1.Parameter
+	9,  // 27: consort.command.v1.CreateJob.inputs:type_name -> consort.command.v1.Input
+	10, // 28: consort.command.v1.CreateJob.resources:type_name -> consort.command.v1.Resources
+	11, // 29: consort.command.v1.CreateJob.retry:type_name -> consort.command.v1.Retry
+	8,  // 30: consort.command.v1.UpdateJob.set_parameters:type_name -> consort.command.v1.Parameter
+	9,  // 31: consort.command.v1.UpdateJob.set_inputs:type_name -> consort.command.v1.Input
+	10, // 32: consort.command.v1.UpdateJob.resources:type_name -> consort.command.v1.Resources
+	20, // 33: consort.command.v1.Facts.usage:type_name -> consort.command.v1.Usage
+	21, // 34: consort.command.v1.Facts.logs:type_name -> consort.command.v1.Log
+	22, // 35: consort.command.v1.Facts.transfers:type_name -> consort.command.v1.Transfer
+	24, // 36: consort.command.v1.Facts.software:type_name -> consort.command.v1.Software
+	25, // 37: consort.command.v1.ReportAttempt.facts:type_name -> consort.command.v1.Facts
+	27, // 38: consort.command.v1.StageManifest.files:type_name -> consort.command.v1.File
+	29, // 39: consort.command.v1.Commit.outputs:type_name -> consort.command.v1.Output
+	25, // 40: consort.command.v1.Commit.facts:type_name -> consort.command.v1.Facts
+	23, // 41: consort.command.v1.Commit.fragment:type_name -> consort.command.v1.Fragment
+	25, // 42: consort.command.v1.FailAttempt.facts:type_name -> consort.command.v1.Facts
+	23, // 43: consort.command.v1.FailAttempt.fragment:type_name -> consort.command.v1.Fragment
+	25, // 44: consort.command.v1.CloseAttempt.facts:type_name -> consort.command.v1.Facts
+	23, // 45: consort.command.v1.CloseAttempt.fragment:type_name -> consort.command.v1.Fragment
+	46, // [46:46] is the sub-list for method output_type
+	46, // [46:46] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_coordinator_command_command_proto_init() }
@@ -3624,16 +3818,17 @@ func file_coordinator_command_command_proto_init() {
 		(*Command_RevokeSite)(nil),
 		(*Command_ForgetContent)(nil),
 		(*Command_ExpireRequests)(nil),
+		(*Command_Retract)(nil),
 	}
 	file_coordinator_command_command_proto_msgTypes[11].OneofWrappers = []any{}
-	file_coordinator_command_command_proto_msgTypes[22].OneofWrappers = []any{}
+	file_coordinator_command_command_proto_msgTypes[23].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_coordinator_command_command_proto_rawDesc), len(file_coordinator_command_command_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   35,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

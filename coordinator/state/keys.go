@@ -1,10 +1,13 @@
 package state
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"strconv"
 	"strings"
+
+	"consort/shared/uws"
 )
 
 // Format is the version of this schema. A store of a newer one is refused.
@@ -19,6 +22,8 @@ const Format = 1
 //	^u64    the complement: greatest first, for lists that show the newest job first
 //	sha     32 bytes
 //	version 12 bytes: each of up to three numbers plus one, 0 when absent: 1 < 1.0 < 1.0.1 < 1.10
+//	entity  16 bytes, the start of the SHA-256 of the local name of a provenance entity's ent: identifier, so
+//	        that names of any length do; where a name has to be told, the value holds it
 //	holder  who keeps a file: "j" id u64 (inputs: epoch 0; outputs: the epoch), "l" id u64 (logs of the
 //	        epoch), "d" text (a definition's digest)
 //
@@ -55,9 +60,24 @@ const (
 	tagUnreferenced  = 'z' // z u64:since sha                content without references, longest first
 	tagReference     = 'R' // R sha holder                   who keeps a file
 	tagReferenceOf   = 'H' // H holder sha                   what a holder keeps
+	tagUse           = 'U' // U entity ^u64:created id       a job that left PENDING, or its attempt, used the entity; the roles, comma-separated
+	tagOccurrence    = 'C' // C sha entity                   OccurrenceRecord; a file of a manifest stands under the name it has as a member
+	tagFound         = 'F' // F kind text... ^u64:created id jobs that ended, by what tells them; the kinds are below
+	tagComputed      = 'K' // K digest, 32 bytes ^u64:created id        COMPLETED jobs by RequestDigest
+	tagRetraction    = 'x' // x entity                       Retraction
 	holderJob        = 'j'
 	holderLogs       = 'l'
 	holderDefinition = 'd'
+)
+
+// The kinds of tagFound, with their texts.
+const (
+	foundDefinition = 'd' // name@version
+	foundSite       = 's' // name, of any attempt
+	foundOwner      = 'o' // principal
+	foundImage      = 'i' // digest, of attempts that ended
+	foundSoftware   = 'w' // name, version, of attempts that ended
+	foundParameter  = 'p' // definition, name, value; effective ones, never secret
 )
 
 // maxText is the greatest length in bytes of a text that becomes part of a key. Badger refuses keys of more
@@ -153,6 +173,38 @@ func keyUnreferenced(since int64, sha string) key {
 func keyReference(sha string, h holder) key   { return newKey(tagReference).sha(sha).raw(string(h)) }
 func keyReferenceOf(h holder, sha string) key { return newKey(tagReferenceOf).raw(string(h)).sha(sha) }
 
+const entityLen = 16
+
+// entity appends what stands for an entity.
+func (k key) entity(local string) key {
+	sum := sha256.Sum256([]byte(local))
+	return append(k, sum[:entityLen]...)
+}
+
+func prefixUse(entity string) key { return newKey(tagUse).entity(entity) }
+
+func keyUse(entity string, j *Job) key { return prefixUse(entity).newest(j.CreatedUs).raw(j.Id) }
+
+func prefixOccurrence(sha string) key { return newKey(tagOccurrence).sha(sha) }
+
+func keyOccurrence(sha, entity string) key { return prefixOccurrence(sha).entity(entity) }
+
+func prefixFound(kind byte, texts ...string) key {
+	k := append(newKey(tagFound), kind)
+	for _, text := range texts {
+		k = k.text(text)
+	}
+	return k
+}
+
+func keyFound(j *Job, kind byte, texts ...string) key {
+	return prefixFound(kind, texts...).newest(j.CreatedUs).raw(j.Id)
+}
+
+func prefixComputed(digest []byte) key { return newKey(tagComputed).bytes(digest) }
+
+func keyRetraction(entity string) key { return newKey(tagRetraction).entity(entity) }
+
 // holder is who keeps a file, as it stands in keys.
 type holder string
 
@@ -211,6 +263,11 @@ func indexKeys(j *Job) []key {
 		for _, q := range []ListQuery{queries[0], queries[2], queries[3]} {
 			list(prefixPhase(q, j.Phase))
 		}
+		list(prefixFound(foundDefinition, j.Definition+"@"+j.DefinitionVersion))
+		list(prefixFound(foundOwner, j.Owner))
+	}
+	if phase(j) == uws.Completed && len(j.Request) > 0 {
+		list(prefixComputed(j.Request))
 	}
 	if archived(j) {
 		return keys

@@ -24,6 +24,58 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type OccurrenceRecord_Kind int32
+
+const (
+	OccurrenceRecord_INPUT  OccurrenceRecord_Kind = 0 // an upload, or what a URL answered with
+	OccurrenceRecord_FILE   OccurrenceRecord_Kind = 1 // of a manifest; visible when its epoch committed its part
+	OccurrenceRecord_LOG    OccurrenceRecord_Kind = 2 // visible while its epoch is the job's newest
+	OccurrenceRecord_RESULT OccurrenceRecord_Kind = 3 // of a deleted job, used by others
+)
+
+// Enum value maps for OccurrenceRecord_Kind.
+var (
+	OccurrenceRecord_Kind_name = map[int32]string{
+		0: "INPUT",
+		1: "FILE",
+		2: "LOG",
+		3: "RESULT",
+	}
+	OccurrenceRecord_Kind_value = map[string]int32{
+		"INPUT":  0,
+		"FILE":   1,
+		"LOG":    2,
+		"RESULT": 3,
+	}
+)
+
+func (x OccurrenceRecord_Kind) Enum() *OccurrenceRecord_Kind {
+	p := new(OccurrenceRecord_Kind)
+	*p = x
+	return p
+}
+
+func (x OccurrenceRecord_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (OccurrenceRecord_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_coordinator_state_record_proto_enumTypes[0].Descriptor()
+}
+
+func (OccurrenceRecord_Kind) Type() protoreflect.EnumType {
+	return &file_coordinator_state_record_proto_enumTypes[0]
+}
+
+func (x OccurrenceRecord_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use OccurrenceRecord_Kind.Descriptor instead.
+func (OccurrenceRecord_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_coordinator_state_record_proto_rawDescGZIP(), []int{14, 0}
+}
+
 // Meta is written with every batch, in the same transaction.
 type Meta struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -194,7 +246,9 @@ type Job struct {
 	WorkLeaseUntilUs    int64                  `protobuf:"varint,27,opt,name=work_lease_until_us,json=workLeaseUntilUs,proto3" json:"work_lease_until_us,omitempty"` // of the current attempt
 	PurgedEpoch         uint64                 `protobuf:"varint,28,opt,name=purged_epoch,json=purgedEpoch,proto3" json:"purged_epoch,omitempty"`                    // attempts up to this one keep no staged manifest any more,
 	// but for commit_epoch
-	HasSecrets    bool `protobuf:"varint,29,opt,name=has_secrets,json=hasSecrets,proto3" json:"has_secrets,omitempty"` // the spec has secret values, wiped when the job ends
+	HasSecrets    bool   `protobuf:"varint,29,opt,name=has_secrets,json=hasSecrets,proto3" json:"has_secrets,omitempty"` // the spec has secret values, wiped when the job ends
+	Request       []byte `protobuf:"bytes,30,opt,name=request,proto3" json:"request,omitempty"`                          // RequestDigest of what was computed; empty when unknown
+	ReusedFrom    string `protobuf:"bytes,31,opt,name=reused_from,json=reusedFrom,proto3" json:"reused_from,omitempty"`  // the job whose results these are. There is no attempt then: commit_epoch
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -432,6 +486,20 @@ func (x *Job) GetHasSecrets() bool {
 	return false
 }
 
+func (x *Job) GetRequest() []byte {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *Job) GetReusedFrom() string {
+	if x != nil {
+		return x.ReusedFrom
+	}
+	return ""
+}
+
 type Failure struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Class         string                 `protobuf:"bytes,1,opt,name=class,proto3" json:"class,omitempty"`
@@ -491,6 +559,7 @@ type Spec struct {
 	Inputs        []*command.Input       `protobuf:"bytes,2,rep,name=inputs,proto3" json:"inputs,omitempty"`
 	Resources     *command.Resources     `protobuf:"bytes,3,opt,name=resources,proto3" json:"resources,omitempty"`
 	Retry         *command.Retry         `protobuf:"bytes,4,opt,name=retry,proto3" json:"retry,omitempty"`
+	Externals     []*External            `protobuf:"bytes,5,rep,name=externals,proto3" json:"externals,omitempty"` // of a deleted job: what stays of inputs by URL
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -553,6 +622,74 @@ func (x *Spec) GetRetry() *command.Retry {
 	return nil
 }
 
+func (x *Spec) GetExternals() []*External {
+	if x != nil {
+		return x.Externals
+	}
+	return nil
+}
+
+// External is a file that a URL answered with.
+type External struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Role          string                 `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`
+	Entity        string                 `protobuf:"bytes,2,opt,name=entity,proto3" json:"entity,omitempty"` // local name of its ent: identifier
+	Sha256        string                 `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *External) Reset() {
+	*x = External{}
+	mi := &file_coordinator_state_record_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *External) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*External) ProtoMessage() {}
+
+func (x *External) ProtoReflect() protoreflect.Message {
+	mi := &file_coordinator_state_record_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use External.ProtoReflect.Descriptor instead.
+func (*External) Descriptor() ([]byte, []int) {
+	return file_coordinator_state_record_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *External) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *External) GetEntity() string {
+	if x != nil {
+		return x.Entity
+	}
+	return ""
+}
+
+func (x *External) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
 type Attempt struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
 	Job              string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
@@ -576,7 +713,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_coordinator_state_record_proto_msgTypes[5]
+	mi := &file_coordinator_state_record_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -588,7 +725,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_state_record_proto_msgTypes[5]
+	mi := &file_coordinator_state_record_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -601,7 +738,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_coordinator_state_record_proto_rawDescGZIP(), []int{5}
+	return file_coordinator_state_record_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Attempt) GetJob() string {
@@ -718,7 +855,7 @@ type ManifestPart struct {
 
 func (x *ManifestPart) Reset() {
 	*x = ManifestPart{}
-	mi := &file_coordinator_state_record_proto_msgTypes[6]
+	mi := &file_coordinator_state_record_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -730,7 +867,7 @@ func (x *ManifestPart) String() string {
 func (*ManifestPart) ProtoMessage() {}
 
 func (x *ManifestPart) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_state_record_proto_msgTypes[6]
+	mi := &file_coordinator_state_record_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -743,7 +880,7 @@ func (x *ManifestPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ManifestPart.ProtoReflect.Descriptor instead.
 func (*ManifestPart) Descriptor() ([]byte, []int) {
-	return file_coordinator_state_record_proto_rawDescGZIP(), []int{6}
+	return file_coordinator_state_record_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ManifestPart) GetFiles() []*command.File {
@@ -764,7 +901,7 @@ type Results struct {
 
 func (x *Results) Reset() {
 	*x = Results{}
-	mi := &file_coordinator_state_record_proto_msgTypes[7]
+	mi := &file_coordinator_state_record_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -776,7 +913,7 @@ func (x *Results) String() string {
 func (*Results) ProtoMessage() {}
 
 func (x *Results) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_state_record_proto_msgTypes[7]
+	mi := &file_coordinator_state_record_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -789,7 +926,7 @@ func (x *Results) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Results.ProtoReflect.Descriptor instead.
 func (*Results) Descriptor() ([]byte, []int) {
-	return file_coordinator_state_record_proto_rawDescGZIP(), []int{7}
+	return file_coordinator_state_record_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Results) GetEpoch() uint64 {
@@ -822,13 +959,14 @@ type Definition struct {
 	Aliases       []string               `protobuf:"bytes,5,rep,name=aliases,proto3" json:"aliases,omitempty"`
 	Title         string                 `protobuf:"bytes,6,opt,name=title,proto3" json:"title,omitempty"`
 	PublishedUs   int64                  `protobuf:"varint,7,opt,name=published_us,json=publishedUs,proto3" json:"published_us,omitempty"`
+	Defaults      []*command.Parameter   `protobuf:"bytes,8,rep,name=defaults,proto3" json:"defaults,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Definition) Reset() {
 	*x = Definition{}
-	mi := &file_coordinator_state_record_proto_msgTypes[8]
+	mi := &file_coordinator_state_record_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -840,7 +978,7 @@ func (x *Definition) String() string {
 func (*Definition) ProtoMessage() {}
 
 func (x *Definition) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_state_record_proto_msgTypes[8]
+	mi := &file_coordinator_state_record_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -853,7 +991,7 @@ func (x *Definition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Definition.ProtoReflect.Descriptor instead.
 func (*Definition) Descriptor() ([]byte, []int) {
-	return file_coordinator_state_record_proto_rawDescGZIP(), []int{8}
+	return file_coordinator_state_record_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Definition) GetName() string {
@@ -905,6 +1043,13 @@ func (x *Definition) GetPublishedUs() int64 {
 	return 0
 }
 
+func (x *Definition) GetDefaults() []*command.Parameter {
+	if x != nil {
+		return x.Defaults
+	}
+	return nil
+}
+
 type Site struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Name           string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -924,7 +1069,7 @@ type Site struct {
 
 func (x *Site) Reset() {
 	*x = Site{}
-	mi := &file_coordinator_state_record_proto_msgTypes[9]
+	mi := &file_coordinator_state_record_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -936,7 +1081,7 @@ func (x *Site) String() string {
 func (*Site) ProtoMessage() {}
 
 func (x *Site) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_state_record_proto_msgTypes[9]
+	mi := &file_coordinator_state_record_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -949,7 +1094,7 @@ func (x *Site) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Site.ProtoReflect.Descriptor instead.
 func (*Site) Descriptor() ([]byte, []int) {
-	return file_coordinator_state_record_proto_rawDescGZIP(), []int{9}
+	return file_coordinator_state_record_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Site) GetName() string {
@@ -1040,7 +1185,7 @@ type Content struct {
 
 func (x *Content) Reset() {
 	*x = Content{}
-	mi := &file_coordinator_state_record_proto_msgTypes[10]
+	mi := &file_coordinator_state_record_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1052,7 +1197,7 @@ func (x *Content) String() string {
 func (*Content) ProtoMessage() {}
 
 func (x *Content) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_state_record_proto_msgTypes[10]
+	mi := &file_coordinator_state_record_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1065,7 +1210,7 @@ func (x *Content) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Content.ProtoReflect.Descriptor instead.
 func (*Content) Descriptor() ([]byte, []int) {
-	return file_coordinator_state_record_proto_rawDescGZIP(), []int{10}
+	return file_coordinator_state_record_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Content) GetSize() int64 {
@@ -1100,7 +1245,7 @@ type Request struct {
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_coordinator_state_record_proto_msgTypes[11]
+	mi := &file_coordinator_state_record_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1112,7 +1257,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_state_record_proto_msgTypes[11]
+	mi := &file_coordinator_state_record_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1125,7 +1270,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_coordinator_state_record_proto_rawDescGZIP(), []int{11}
+	return file_coordinator_state_record_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Request) GetHash() []byte {
@@ -1162,7 +1307,7 @@ type FragmentRecord struct {
 
 func (x *FragmentRecord) Reset() {
 	*x = FragmentRecord{}
-	mi := &file_coordinator_state_record_proto_msgTypes[12]
+	mi := &file_coordinator_state_record_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1174,7 +1319,7 @@ func (x *FragmentRecord) String() string {
 func (*FragmentRecord) ProtoMessage() {}
 
 func (x *FragmentRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_state_record_proto_msgTypes[12]
+	mi := &file_coordinator_state_record_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1187,7 +1332,7 @@ func (x *FragmentRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FragmentRecord.ProtoReflect.Descriptor instead.
 func (*FragmentRecord) Descriptor() ([]byte, []int) {
-	return file_coordinator_state_record_proto_rawDescGZIP(), []int{12}
+	return file_coordinator_state_record_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *FragmentRecord) GetSite() string {
@@ -1225,6 +1370,192 @@ func (x *FragmentRecord) GetFragment() *command.Fragment {
 	return nil
 }
 
+// OccurrenceRecord says where content occurs.
+type OccurrenceRecord struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          OccurrenceRecord_Kind  `protobuf:"varint,1,opt,name=kind,proto3,enum=consort.state.v1.OccurrenceRecord_Kind" json:"kind,omitempty"`
+	Job           string                 `protobuf:"bytes,2,opt,name=job,proto3" json:"job,omitempty"`       // that made it; of an input a job that used it, the first while that is there
+	Epoch         uint64                 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`  // 0 for inputs
+	Entity        string                 `protobuf:"bytes,4,opt,name=entity,proto3" json:"entity,omitempty"` // local name of its ent: identifier; empty for FILE
+	Part          int32                  `protobuf:"varint,5,opt,name=part,proto3" json:"part,omitempty"`    // FILE: of the manifest
+	Output        string                 `protobuf:"bytes,6,opt,name=output,proto3" json:"output,omitempty"`
+	Path          string                 `protobuf:"bytes,7,opt,name=path,proto3" json:"path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OccurrenceRecord) Reset() {
+	*x = OccurrenceRecord{}
+	mi := &file_coordinator_state_record_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OccurrenceRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OccurrenceRecord) ProtoMessage() {}
+
+func (x *OccurrenceRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_coordinator_state_record_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OccurrenceRecord.ProtoReflect.Descriptor instead.
+func (*OccurrenceRecord) Descriptor() ([]byte, []int) {
+	return file_coordinator_state_record_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *OccurrenceRecord) GetKind() OccurrenceRecord_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return OccurrenceRecord_INPUT
+}
+
+func (x *OccurrenceRecord) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *OccurrenceRecord) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *OccurrenceRecord) GetEntity() string {
+	if x != nil {
+		return x.Entity
+	}
+	return ""
+}
+
+func (x *OccurrenceRecord) GetPart() int32 {
+	if x != nil {
+		return x.Part
+	}
+	return 0
+}
+
+func (x *OccurrenceRecord) GetOutput() string {
+	if x != nil {
+		return x.Output
+	}
+	return ""
+}
+
+func (x *OccurrenceRecord) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+// Retraction marks an entity as not to be used any more.
+type Retraction struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Entity        string                 `protobuf:"bytes,1,opt,name=entity,proto3" json:"entity,omitempty"` // local name of its ent: identifier
+	Sha256        string                 `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	TimeUs        int64                  `protobuf:"varint,3,opt,name=time_us,json=timeUs,proto3" json:"time_us,omitempty"`
+	By            string                 `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"` // principal
+	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	WithdrawnUs   int64                  `protobuf:"varint,6,opt,name=withdrawn_us,json=withdrawnUs,proto3" json:"withdrawn_us,omitempty"` // 0: it stands
+	WithdrawnBy   string                 `protobuf:"bytes,7,opt,name=withdrawn_by,json=withdrawnBy,proto3" json:"withdrawn_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Retraction) Reset() {
+	*x = Retraction{}
+	mi := &file_coordinator_state_record_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Retraction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Retraction) ProtoMessage() {}
+
+func (x *Retraction) ProtoReflect() protoreflect.Message {
+	mi := &file_coordinator_state_record_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Retraction.ProtoReflect.Descriptor instead.
+func (*Retraction) Descriptor() ([]byte, []int) {
+	return file_coordinator_state_record_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Retraction) GetEntity() string {
+	if x != nil {
+		return x.Entity
+	}
+	return ""
+}
+
+func (x *Retraction) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *Retraction) GetTimeUs() int64 {
+	if x != nil {
+		return x.TimeUs
+	}
+	return 0
+}
+
+func (x *Retraction) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Retraction) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Retraction) GetWithdrawnUs() int64 {
+	if x != nil {
+		return x.WithdrawnUs
+	}
+	return 0
+}
+
+func (x *Retraction) GetWithdrawnBy() string {
+	if x != nil {
+		return x.WithdrawnBy
+	}
+	return ""
+}
+
 var File_coordinator_state_record_proto protoreflect.FileDescriptor
 
 const file_coordinator_state_record_proto_rawDesc = "" +
@@ -1241,7 +1572,7 @@ const file_coordinator_state_record_proto_rawDesc = "" +
 	"\tauthority\x18\x06 \x01(\tR\tauthorityJ\x04\b\a\x10\bJ\x04\b\b\x10\t\"O\n" +
 	"\x11RaftConfiguration\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12$\n" +
-	"\rconfiguration\x18\x02 \x01(\fR\rconfiguration\"\xc8\a\n" +
+	"\rconfiguration\x18\x02 \x01(\fR\rconfiguration\"\x83\b\n" +
 	"\x03Job\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x1e\n" +
@@ -1277,17 +1608,25 @@ const file_coordinator_state_record_proto_rawDesc = "" +
 	"\x13work_lease_until_us\x18\x1b \x01(\x03R\x10workLeaseUntilUs\x12!\n" +
 	"\fpurged_epoch\x18\x1c \x01(\x04R\vpurgedEpoch\x12\x1f\n" +
 	"\vhas_secrets\x18\x1d \x01(\bR\n" +
-	"hasSecrets\"9\n" +
+	"hasSecrets\x12\x18\n" +
+	"\arequest\x18\x1e \x01(\fR\arequest\x12\x1f\n" +
+	"\vreused_from\x18\x1f \x01(\tR\n" +
+	"reusedFrom\"9\n" +
 	"\aFailure\x12\x14\n" +
 	"\x05class\x18\x01 \x01(\tR\x05class\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage\"\xe6\x01\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\"\xa0\x02\n" +
 	"\x04Spec\x12=\n" +
 	"\n" +
 	"parameters\x18\x01 \x03(\v2\x1d.consort.command.v1.ParameterR\n" +
 	"parameters\x121\n" +
 	"\x06inputs\x18\x02 \x03(\v2\x19.consort.command.v1.InputR\x06inputs\x12;\n" +
 	"\tresources\x18\x03 \x01(\v2\x1d.consort.command.v1.ResourcesR\tresources\x12/\n" +
-	"\x05retry\x18\x04 \x01(\v2\x19.consort.command.v1.RetryR\x05retry\"\xaa\x03\n" +
+	"\x05retry\x18\x04 \x01(\v2\x19.consort.command.v1.RetryR\x05retry\x128\n" +
+	"\texternals\x18\x05 \x03(\v2\x1a.consort.state.v1.ExternalR\texternals\"N\n" +
+	"\bExternal\x12\x12\n" +
+	"\x04role\x18\x01 \x01(\tR\x04role\x12\x16\n" +
+	"\x06entity\x18\x02 \x01(\tR\x06entity\x12\x16\n" +
+	"\x06sha256\x18\x03 \x01(\tR\x06sha256\"\xaa\x03\n" +
 	"\aAttempt\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x12\n" +
@@ -1313,7 +1652,7 @@ const file_coordinator_state_record_proto_rawDesc = "" +
 	"\aResults\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x14\n" +
 	"\x05parts\x18\x02 \x01(\x05R\x05parts\x124\n" +
-	"\aoutputs\x18\x03 \x03(\v2\x1a.consort.command.v1.OutputR\aoutputs\"\xdb\x01\n" +
+	"\aoutputs\x18\x03 \x03(\v2\x1a.consort.command.v1.OutputR\aoutputs\"\x96\x02\n" +
 	"\n" +
 	"Definition\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
@@ -1322,7 +1661,8 @@ const file_coordinator_state_record_proto_rawDesc = "" +
 	"\x05files\x18\x04 \x03(\v2\x1e.consort.command.v1.BundleFileR\x05files\x12\x18\n" +
 	"\aaliases\x18\x05 \x03(\tR\aaliases\x12\x14\n" +
 	"\x05title\x18\x06 \x01(\tR\x05title\x12!\n" +
-	"\fpublished_us\x18\a \x01(\x03R\vpublishedUs\"\xe6\x02\n" +
+	"\fpublished_us\x18\a \x01(\x03R\vpublishedUs\x129\n" +
+	"\bdefaults\x18\b \x03(\v2\x1d.consort.command.v1.ParameterR\bdefaults\"\xe6\x02\n" +
 	"\x04Site\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12!\n" +
@@ -1354,7 +1694,30 @@ const file_coordinator_state_record_proto_rawDesc = "" +
 	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x1f\n" +
 	"\vreceived_us\x18\x04 \x01(\x03R\n" +
 	"receivedUs\x128\n" +
-	"\bfragment\x18\x05 \x01(\v2\x1c.consort.command.v1.FragmentR\bfragmentB\x1bZ\x19consort/coordinator/stateb\x06proto3"
+	"\bfragment\x18\x05 \x01(\v2\x1c.consort.command.v1.FragmentR\bfragment\"\x81\x02\n" +
+	"\x10OccurrenceRecord\x12;\n" +
+	"\x04kind\x18\x01 \x01(\x0e2'.consort.state.v1.OccurrenceRecord.KindR\x04kind\x12\x10\n" +
+	"\x03job\x18\x02 \x01(\tR\x03job\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x16\n" +
+	"\x06entity\x18\x04 \x01(\tR\x06entity\x12\x12\n" +
+	"\x04part\x18\x05 \x01(\x05R\x04part\x12\x16\n" +
+	"\x06output\x18\x06 \x01(\tR\x06output\x12\x12\n" +
+	"\x04path\x18\a \x01(\tR\x04path\"0\n" +
+	"\x04Kind\x12\t\n" +
+	"\x05INPUT\x10\x00\x12\b\n" +
+	"\x04FILE\x10\x01\x12\a\n" +
+	"\x03LOG\x10\x02\x12\n" +
+	"\n" +
+	"\x06RESULT\x10\x03\"\xc3\x01\n" +
+	"\n" +
+	"Retraction\x12\x16\n" +
+	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x16\n" +
+	"\x06sha256\x18\x02 \x01(\tR\x06sha256\x12\x17\n" +
+	"\atime_us\x18\x03 \x01(\x03R\x06timeUs\x12\x0e\n" +
+	"\x02by\x18\x04 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12!\n" +
+	"\fwithdrawn_us\x18\x06 \x01(\x03R\vwithdrawnUs\x12!\n" +
+	"\fwithdrawn_by\x18\a \x01(\tR\vwithdrawnByB\x1bZ\x19consort/coordinator/stateb\x06proto3"
 
 var (
 	file_coordinator_state_record_proto_rawDescOnce sync.Once
@@ -1368,49 +1731,57 @@ func file_coordinator_state_record_proto_rawDescGZIP() []byte {
 	return file_coordinator_state_record_proto_rawDescData
 }
 
-var file_coordinator_state_record_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_coordinator_state_record_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_coordinator_state_record_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_coordinator_state_record_proto_goTypes = []any{
-	(*Meta)(nil),               // 0: consort.state.v1.Meta
-	(*RaftConfiguration)(nil),  // 1: consort.state.v1.RaftConfiguration
-	(*Job)(nil),                // 2: consort.state.v1.Job
-	(*Failure)(nil),            // 3: consort.state.v1.Failure
-	(*Spec)(nil),               // 4: consort.state.v1.Spec
-	(*Attempt)(nil),            // 5: consort.state.v1.Attempt
-	(*ManifestPart)(nil),       // 6: consort.state.v1.ManifestPart
-	(*Results)(nil),            // 7: consort.state.v1.Results
-	(*Definition)(nil),         // 8: consort.state.v1.Definition
-	(*Site)(nil),               // 9: consort.state.v1.Site
-	(*Content)(nil),            // 10: consort.state.v1.Content
-	(*Request)(nil),            // 11: consort.state.v1.Request
-	(*FragmentRecord)(nil),     // 12: consort.state.v1.FragmentRecord
-	(*command.Parameter)(nil),  // 13: consort.command.v1.Parameter
-	(*command.Input)(nil),      // 14: consort.command.v1.Input
-	(*command.Resources)(nil),  // 15: consort.command.v1.Resources
-	(*command.Retry)(nil),      // 16: consort.command.v1.Retry
-	(*command.Facts)(nil),      // 17: consort.command.v1.Facts
-	(*command.File)(nil),       // 18: consort.command.v1.File
-	(*command.Output)(nil),     // 19: consort.command.v1.Output
-	(*command.BundleFile)(nil), // 20: consort.command.v1.BundleFile
-	(*command.Result)(nil),     // 21: consort.command.v1.Result
-	(*command.Fragment)(nil),   // 22: consort.command.v1.Fragment
+	(OccurrenceRecord_Kind)(0), // 0: consort.state.v1.OccurrenceRecord.Kind
+	(*Meta)(nil),               // 1: consort.state.v1.Meta
+	(*RaftConfiguration)(nil),  // 2: consort.state.v1.RaftConfiguration
+	(*Job)(nil),                // 3: consort.state.v1.Job
+	(*Failure)(nil),            // 4: consort.state.v1.Failure
+	(*Spec)(nil),               // 5: consort.state.v1.Spec
+	(*External)(nil),           // 6: consort.state.v1.External
+	(*Attempt)(nil),            // 7: consort.state.v1.Attempt
+	(*ManifestPart)(nil),       // 8: consort.state.v1.ManifestPart
+	(*Results)(nil),            // 9: consort.state.v1.Results
+	(*Definition)(nil),         // 10: consort.state.v1.Definition
+	(*Site)(nil),               // 11: consort.state.v1.Site
+	(*Content)(nil),            // 12: consort.state.v1.Content
+	(*Request)(nil),            // 13: consort.state.v1.Request
+	(*FragmentRecord)(nil),     // 14: consort.state.v1.FragmentRecord
+	(*OccurrenceRecord)(nil),   // 15: consort.state.v1.OccurrenceRecord
+	(*Retraction)(nil),         // 16: consort.state.v1.Retraction
+	(*command.Parameter)(nil),  // 17: consort.command.v1.Parameter
+	(*command.Input)(nil),      // 18: consort.command.v1.Input
+	(*command.Resources)(nil),  // 19: consort.command.v1.Resources
+	(*command.Retry)(nil),      // 20: consort.command.v1.Retry
+	(*command.Facts)(nil),      // 21: consort.command.v1.Facts
+	(*command.File)(nil),       // 22: consort.command.v1.File
+	(*command.Output)(nil),     // 23: consort.command.v1.Output
+	(*command.BundleFile)(nil), // 24: consort.command.v1.BundleFile
+	(*command.Result)(nil),     // 25: consort.command.v1.Result
+	(*command.Fragment)(nil),   // 26: consort.command.v1.Fragment
 }
 var file_coordinator_state_record_proto_depIdxs = []int32{
-	3,  // 0: consort.state.v1.Job.failure:type_name -> consort.state.v1.Failure
-	13, // 1: consort.state.v1.Spec.parameters:type_name -> consort.command.v1.Parameter
-	14, // 2: consort.state.v1.Spec.inputs:type_name -> consort.command.v1.Input
-	15, // 3: consort.state.v1.Spec.resources:type_name -> consort.command.v1.Resources
-	16, // 4: consort.state.v1.Spec.retry:type_name -> consort.command.v1.Retry
-	17, // 5: consort.state.v1.Attempt.facts:type_name -> consort.command.v1.Facts
-	18, // 6: consort.state.v1.ManifestPart.files:type_name -> consort.command.v1.File
-	19, // 7: consort.state.v1.Results.outputs:type_name -> consort.command.v1.Output
-	20, // 8: consort.state.v1.Definition.files:type_name -> consort.command.v1.BundleFile
-	21, // 9: consort.state.v1.Request.result:type_name -> consort.command.v1.Result
-	22, // 10: consort.state.v1.FragmentRecord.fragment:type_name -> consort.command.v1.Fragment
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	4,  // 0: consort.state.v1.Job.failure:type_name -> consort.state.v1.Failure
+	17, // 1: consort.state.v1.Spec.parameters:type_name -> consort.command.v1.Parameter
+	18, // 2: consort.state.v1.Spec.inputs:type_name -> consort.command.v1.Input
+	19, // 3: consort.state.v1.Spec.resources:type_name -> consort.command.v1.Resources
+	20, // 4: consort.state.v1.Spec.retry:type_name -> consort.command.v1.Retry
+	6,  // 5: consort.state.v1.Spec.externals:type_name -> consort.state.v1.External
+	21, // 6: consort.state.v1.Attempt.facts:type_name -> consort.command.v1.Facts
+	22, // 7: consort.state.v1.ManifestPart.files:type_name -> consort.command.v1.File
+	23, // 8: consort.state.v1.Results.outputs:type_name -> consort.command.v1.Output
+	24, // 9: consort.state.v1.Definition.files:type_name -> consort.command.v1.BundleFile
+	17, // 10: consort.state.v1.Definition.defaults:type_name -> consort.command.v1.Parameter
+	25, // 11: consort.state.v1.Request.result:type_name -> consort.command.v1.Result
+	26, // 12: consort.state.v1.FragmentRecord.fragment:type_name -> consort.command.v1.Fragment
+	0,  // 13: consort.state.v1.OccurrenceRecord.kind:type_name -> consort.state.v1.OccurrenceRecord.Kind
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_coordinator_state_record_proto_init() }
@@ -1423,13 +1794,14 @@ func file_coordinator_state_record_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_coordinator_state_record_proto_rawDesc), len(file_coordinator_state_record_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   13,
+			NumEnums:      1,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_coordinator_state_record_proto_goTypes,
 		DependencyIndexes: file_coordinator_state_record_proto_depIdxs,
+		EnumInfos:         file_coordinator_state_record_proto_enumTypes,
 		MessageInfos:      file_coordinator_state_record_proto_msgTypes,
 	}.Build()
 	File_coordinator_state_record_proto = out.File

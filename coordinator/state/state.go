@@ -32,6 +32,8 @@ var (
 	ErrClosed = errors.New("state is closed")
 	// ErrCursor is returned for a list cursor that no list gave out.
 	ErrCursor = errors.New("malformed list cursor")
+
+	errKeyLength = errors.New("key of another length")
 )
 
 // Entry is a committed command of the log.
