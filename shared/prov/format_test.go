@@ -20,7 +20,7 @@ func TestRoundTrips(t *testing.T) {
 			name  string
 			write func(io.Writer, *Graph) error
 			read  func(io.Reader, Limits) (*Graph, error)
-		}{{"PROV-JSON", WriteJSON, ReadJSON}, {"PROV-N", WriteN, ReadN}} {
+		}{{"PROV-JSON", WriteJSON, ReadJSON}, {"PROV-N", WriteN, ReadN}, {"PROV-XML", WriteXML, ReadXML}} {
 			var b strings.Builder
 			if err := f.write(&b, g); err != nil {
 				t.Fatal(err)
@@ -170,7 +170,7 @@ func TestWriteMemory(t *testing.T) {
 			}
 		}
 	}
-	for name, write := range map[string]func(io.Writer, *Graph) error{"PROV-JSON": WriteJSON, "PROV-N": WriteN} {
+	for name, write := range map[string]func(io.Writer, *Graph) error{"PROV-JSON": WriteJSON, "PROV-N": WriteN, "PROV-XML": WriteXML} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		if err := write(io.Discard, g); err != nil {
@@ -193,7 +193,7 @@ func TestWriteErrors(t *testing.T) {
 	if err := g.Add(Record{Kind: Entity, ID: QName{"ent", "e"}}); err != nil {
 		t.Fatal(err)
 	}
-	for _, err := range []error{WriteJSON(failing{}, g), WriteN(failing{}, g), Tree(failing{}, g, QName{"ent", "e"}, TreeOptions{})} {
+	for _, err := range []error{WriteJSON(failing{}, g), WriteN(failing{}, g), WriteXML(failing{}, g), Tree(failing{}, g, QName{"ent", "e"}, TreeOptions{})} {
 		if !errors.Is(err, os.ErrClosed) {
 			t.Errorf("got %v", err)
 		}

@@ -185,22 +185,6 @@ func (j *jsonWriter) value(v Value) {
 	j.out.WriteByte('}')
 }
 
-// placedAttrs gives the attributes of a record under the names of the W3C document, equal names together.
-func placedAttrs(r *Record) []Attr {
-	for i, a := range r.Attrs {
-		if placed(r.Kind, a.Name) == a.Name {
-			continue
-		}
-		attrs := make([]Attr, i, len(r.Attrs))
-		copy(attrs, r.Attrs)
-		for _, b := range r.Attrs[i:] {
-			attrs = insertAttr(attrs, Attr{placed(r.Kind, b.Name), b.Value})
-		}
-		return attrs
-	}
-	return r.Attrs
-}
-
 // appendJSON appends a JSON string. Control characters, U+2028 and U+2029 are escaped; all else stands as
 // it is.
 func appendJSON(b []byte, s string) []byte {

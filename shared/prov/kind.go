@@ -1,5 +1,7 @@
 package prov
 
+import "slices"
+
 // Kind is what a record states: the existence of an element, or a relation (PROV-DM section 5).
 type Kind uint8
 
@@ -91,31 +93,63 @@ func (k Kind) IsElement() bool { return k >= Entity && k <= Agent }
 
 func (k Kind) valid() bool { return k >= Entity && k <= lastKind }
 
-// placed gives the name under which the W3C document shows an attribute of a record of kind k. PROV-XML
-// permits prov:role, prov:value and prov:location with some kinds only (schema prov-core.xsd); elsewhere the
-// attribute of the same name of the voprov vocabulary stands for it, in every format alike.
-func placed(k Kind, name QName) QName {
-	if name.Prefix != "prov" {
-		return name
+// placed gives the name under which the W3C document shows an attribute of a record of kind k. Of the prov
+// namespace PROV-XML permits five names only, prov:role, prov:value and prov:location with some kinds only
+// (schema prov-core.xsd), and strings only as prov:label; elsewhere the attribute of the same name of the
+// voprov vocabulary stands for it, in every format alike.
+func placed(k Kind, a *Attr) QName {
+	if a.Name.Prefix != "prov" {
+		return a.Name
 	}
-	misplaced := false
-	switch name {
+	fits := false
+	switch a.Name {
+	case nameType:
+		fits = true
+	case nameLabel:
+		fits = a.Value.typ == typeString || a.Value.typ == typeLangString
 	case nameRole:
 		switch k {
 		case Generation, Usage, Start, End, Invalidation, Association:
-		default:
-			misplaced = true
+			fits = true
 		}
 	case nameValue:
-		misplaced = k != Entity
+		fits = k == Entity
 	case nameLocation:
 		switch k {
-		case Communication, Derivation, Attribution, Association, Delegation, Influence:
-			misplaced = true
+		case Entity, Activity, Agent, Generation, Usage, Start, End, Invalidation:
+			fits = true
 		}
 	}
-	if misplaced {
-		return voprovTerm(name.Local)
+	if fits {
+		return a.Name
 	}
-	return name
+	return voprovTerm(a.Name.Local)
+}
+
+// placedAttrs gives the attributes of a record under the names of the W3C document, equal names together.
+// PROV permits prov:value once (PROV-DM section 5.7.2.5): the second value, too, is one of voprov.
+func placedAttrs(r *Record) []Attr {
+	valued := false
+	name := func(a *Attr) QName {
+		q := placed(r.Kind, a)
+		if q == nameValue {
+			if valued {
+				return voprovTerm(q.Local)
+			}
+			valued = true
+		}
+		return q
+	}
+	for i := range r.Attrs {
+		q := name(&r.Attrs[i])
+		if q == r.Attrs[i].Name {
+			continue
+		}
+		attrs := insertAttr(slices.Clone(r.Attrs[:i]), Attr{q, r.Attrs[i].Value})
+		for _, b := range r.Attrs[i+1:] {
+			attrs = insertAttr(attrs, Attr{name(&b), b.Value})
+		}
+		return attrs
+	}
+	return r.Attrs
 }

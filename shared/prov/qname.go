@@ -5,7 +5,8 @@ import (
 	"net/url"
 	"strings"
 	"unicode"
-	"unicode/utf8"
+
+	"consort/shared/xmltext"
 )
 
 // IRIs of the vocabularies that every graph may use.
@@ -48,9 +49,9 @@ func ParseQName(s string) (QName, error) {
 }
 
 // ValidPrefix tells whether s may be a prefix: [A-Za-z][A-Za-z0-9_-]*, the common part of PN_PREFIX of PROV-N,
-// NCName of XML and the pattern of the PROV-JSON schema.
+// NCName of XML and the pattern of the PROV-JSON schema; but not xml and xmlns, which XML binds itself.
 func ValidPrefix(s string) bool {
-	if s == "" || !isLetter(s[0]) {
+	if s == "" || !isLetter(s[0]) || s == "xml" || s == "xmlns" {
 		return false
 	}
 	for i := 1; i < len(s); i++ {
@@ -175,8 +176,8 @@ func Namespaces(authority string) ([]Namespace, error) {
 // validIRI tells whether s is an absolute IRI that may stand between < and > (IRI_REF of SPARQL and PROV-N).
 func validIRI(s string) bool {
 	scheme, _, found := strings.Cut(s, ":")
-	if !found || !ValidPrefix(scheme) || !utf8.ValidString(s) {
-		return false
+	if !found || !ValidPrefix(scheme) || !xmltext.Legal(s) || s == iriXML || s == iriXMLNS {
+		return false // XML lets no prefix stand for the last two
 	}
 	return strings.IndexFunc(s, func(r rune) bool {
 		return r <= ' ' || strings.ContainsRune("<>\"{}|^`\\", r) || unicode.IsSpace(r) || unicode.IsControl(r)
