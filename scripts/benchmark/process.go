@@ -154,8 +154,8 @@ func (s *server) submit(ctx context.Context, definition string, draft bool, fiel
 		name, value, _ := strings.Cut(f, "=")
 		job.Fields = append(job.Fields, userapi.Field{Name: name, Value: value})
 	}
-	id, err := s.client.Submit(ctx, job)
-	return userapi.Ref{Definition: definition, ID: id}, err
+	made, err := s.client.Submit(ctx, job)
+	return userapi.Ref{Definition: definition, ID: made.ID}, err
 }
 
 // finished waits until a job has completed.

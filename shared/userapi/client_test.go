@@ -117,15 +117,17 @@ func TestSubmitIsRepeatedUnderOneKey(t *testing.T) {
 			t.Error("no token")
 		}
 		w.Header().Set("Location", "/rest/fold/"+jobA)
+		w.Header().Add("Link", `<http://elsewhere/>; rel="help"`)
+		w.Header().Add("Link", `<http://server/rest/fold/`+jobB+`>; rel="`+RelComputed+`"`)
 		w.WriteHeader(http.StatusSeeOther)
 	}})
-	id, err := c.Submit(t.Context(), Submission{
+	made, err := c.Submit(t.Context(), Submission{
 		Definition: "fold@1.2", RunID: "night", Duration: 89*time.Second + 1,
 		Fields:  []Field{{"tag", `ä=&"`}, {"tag", "b"}},
 		Uploads: []Upload{{"series", `a"b.csv`, strings.NewReader("time,value"), 10}},
 	})
-	if err != nil || id != jobA {
-		t.Fatalf("%q, %v", id, err)
+	if err != nil || made != (Submitted{ID: jobA, Computed: jobB}) {
+		t.Fatalf("%q, %v", made, err)
 	}
 	if len(keys) != 1 || keys[""] {
 		t.Errorf("keys: %v", keys)

@@ -28,6 +28,7 @@ type Job struct {
 	Inputs            []Input     `json:"inputs"`
 	Results           []Result    `json:"results"`
 	Attempts          []Attempt   `json:"attempts"`
+	ReusedFrom        string      `json:"reusedFrom,omitempty"` // the job whose results it took over
 }
 
 // Summary is a job in a list.
@@ -70,14 +71,15 @@ type Parameter struct {
 // Input is a file the job reads.
 type Input struct {
 	Name        string `json:"name"`
-	Source      string `json:"source"` // upload, job
+	Source      string `json:"source"` // upload, job, url
 	FileName    string `json:"fileName,omitempty"`
 	SHA256      string `json:"sha256,omitempty"`
 	Size        int64  `json:"size"`
 	ContentType string `json:"contentType,omitempty"`
 	FromJob     string `json:"fromJob,omitempty"`
 	FromResult  string `json:"fromResult,omitempty"`
-	URL         string `json:"url"` // where its bytes can be read
+	FromURL     string `json:"fromUrl,omitempty"` // without what grants access
+	URL         string `json:"url"`               // where its bytes can be read
 }
 
 // Result is an output. Of a collection the URL gives a VOTable of its members.

@@ -45,20 +45,28 @@ type Submission struct {
 	RunID      string        // label; empty: none
 	Duration   time.Duration // zero: the definition's default
 	Draft      bool          // leave it PENDING; else it is run at once
+	Reuse      bool          // take the results of an earlier job of which the same was asked, where there is one
 	Key        string        // empty: a fresh one
 }
 
-// Submit creates a job by UWS and returns its id. Repeating it with the same Key gives the same job, so that
+// Submitted tells of a job that was created.
+type Submitted struct {
+	ID string
+	// Computed is the id of an earlier job of which the same was asked and that has completed; empty: none is known.
+	Computed string
+}
+
+// Submit creates a job by UWS. Repeating it with the same Key gives the same job, so that
 // after an Unreachable, or a Problem of status 503, it can be repeated safely.
-func (c *Client) Submit(ctx context.Context, s Submission) (string, error) {
+func (c *Client) Submit(ctx context.Context, s Submission) (Submitted, error) {
 	if s.Key == "" {
 		s.Key = ids.NewKey()
 	}
 	form, err := newForm(&s)
 	if err != nil {
-		return "", err
+		return Submitted{}, err
 	}
-	var id string
+	var made Submitted
 	err = c.do(ctx, &request{
 		method: http.MethodPost, path: "/rest/" + url.PathEscape(s.Definition), repeat: true,
 		header: http.Header{"Content-Type": {form.contentType}, KeyHeader: {s.Key}},
@@ -68,13 +76,28 @@ func (c *Client) Submit(ctx context.Context, s Submission) (string, error) {
 			if err != nil {
 				return fmt.Errorf("%s answered %d without saying where the new job is: is it a Consort server?", c.base, resp.StatusCode)
 			}
-			if id = path.Base(location.Path); !ids.ValidJob(id) {
+			if made.ID = path.Base(location.Path); !ids.ValidJob(made.ID) {
 				return fmt.Errorf("%s sent us to %.200q, which is no job: is it a Consort server?", c.base, location)
 			}
+			made.Computed = computed(resp.Header)
 			return nil
 		},
 	})
-	return id, err
+	return made, err
+}
+
+// computed finds the job that a Link header of relation RelComputed leads to.
+func computed(header http.Header) string {
+	for _, link := range header.Values("Link") {
+		target, parameters, ok := strings.Cut(link, ">")
+		if !ok || !strings.Contains(parameters, `rel="`+RelComputed+`"`) {
+			continue
+		}
+		if id := path.Base(target); ids.ValidJob(id) {
+			return id
+		}
+	}
+	return ""
 }
 
 // form is the body of a creation: pieces of text with the files between them, so that its length is known
@@ -108,6 +131,9 @@ func newForm(s *Submission) (*form, error) {
 	}
 	if !s.Draft {
 		fields = append(fields, Field{"PHASE", "RUN"})
+	}
+	if s.Reuse {
+		fields = append(fields, Field{"REUSE", "true"})
 	}
 	if len(s.Uploads) > 0 {
 		return multipartForm(fields, s.Uploads)

@@ -23,7 +23,7 @@ import (
 type submitFlags struct {
 	parameters, inputs            []string
 	runID, duration, key, timeout string
-	wait, draft                   bool
+	wait, draft, reuse            bool
 }
 
 func (a *App) submitCommand() *cobra.Command {
@@ -36,11 +36,16 @@ func (a *App) submitCommand() *cobra.Command {
 tells which inputs there are and what each takes.
 
 A submission whose answer is lost on the way is repeated under one key, so that it never makes two jobs. To
-repeat it yourself, in a script that may itself be repeated, give the same --key.`,
+repeat it yourself, in a script that may itself be repeated, give the same --key.
+
+Where a completed job was asked for the same, with the same version of the definition, the same inputs and
+parameters, you are told. With --reuse the new job takes over its results at once, and says so in its
+provenance; without, it is run as any other.`,
 		`  consort job submit periodogram -p min_period=2 -f series=@sunspots.csv --wait
   consort job submit fold -f series=@sunspots.csv -p period=11.0
   consort job submit probe -f input=consort:j01ke5nz/answer --run-id night-42
   gunzip -c series.csv.gz | consort job submit periodogram -f series=@- --duration 30m
+  consort job submit fold -f series=@sunspots.csv -p period=11.0 --reuse --wait
   id=$(consort job submit probe --draft) && consort job run "$id"`,
 		arguments(1, 1), func(cmd *cobra.Command, args []string) error {
 			return a.submit(cmd, args[0], &f)
@@ -55,13 +60,15 @@ repeat it yourself, in a script that may itself be repeated, give the same --key
 	flags.BoolVar(&f.draft, "draft", false, "leave the job PENDING instead of running it")
 	flags.BoolVarP(&f.wait, "wait", "w", false, "wait until it has ended; the exit status then tells how")
 	flags.StringVar(&f.timeout, "timeout", "", "with --wait: wait at most so long, such as 10m")
+	flags.BoolVar(&f.reuse, "reuse", false, "take the results of a completed job of which the same was asked, where there is one")
 	cmd.MarkFlagsMutuallyExclusive("draft", "wait")
+	cmd.MarkFlagsMutuallyExclusive("draft", "reuse")
 	return cmd
 }
 
 func (a *App) submit(cmd *cobra.Command, name string, f *submitFlags) error {
 	ctx := cmd.Context()
-	s := userapi.Submission{Definition: name, RunID: f.runID, Draft: f.draft, Key: f.key}
+	s := userapi.Submission{Definition: name, RunID: f.runID, Draft: f.draft, Reuse: f.reuse, Key: f.key}
 	if s.Key == "" {
 		s.Key = ids.NewKey()
 	}
@@ -93,12 +100,24 @@ func (a *App) submit(cmd *cobra.Command, name string, f *submitFlags) error {
 	if err != nil {
 		return err
 	}
-	id, err := c.Submit(ctx, s)
+	made, err := c.Submit(ctx, s)
 	if err != nil {
 		return submitError(err, &s, forgottenAt(f.inputs, err))
 	}
+	a.offer(made.Computed, f.reuse)
 	name, _, _ = strings.Cut(name, "@")
-	return a.submitted(ctx, c, userapi.Ref{Definition: name, ID: id}, f, timeout)
+	return a.submitted(ctx, c, userapi.Ref{Definition: name, ID: made.ID}, f, timeout)
+}
+
+// offer tells of an earlier job of which the same was asked.
+func (a *App) offer(computed string, reuse bool) {
+	switch {
+	case computed == "":
+	case reuse:
+		a.say("The results are those of job %s, of which the same was asked.", computed)
+	default:
+		a.say("Job %s was asked for the same and has completed: its results can be fetched, or taken over with --reuse.", computed)
+	}
 }
 
 // submitted tells of the new job and, if asked, waits for it.

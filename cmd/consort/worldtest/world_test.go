@@ -104,11 +104,11 @@ func upload(input, name string, content []byte) userapi.Upload {
 
 func (u *user) submit(s userapi.Submission) userapi.Ref {
 	u.Helper()
-	id, err := u.client.Submit(u.Context(), s)
+	made, err := u.client.Submit(u.Context(), s)
 	if err != nil {
 		u.Fatalf("submit %s: %v", s.Definition, err)
 	}
-	return userapi.Ref{Definition: s.Definition, ID: id}
+	return userapi.Ref{Definition: s.Definition, ID: made.ID}
 }
 
 // run submits a job of name, value pairs.
