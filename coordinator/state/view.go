@@ -38,6 +38,9 @@ func (s *Store) View(fn func(*View) error) error {
 // Applied is the index of the last entry that this view contains.
 func (v *View) Applied() uint64 { return v.meta.AppliedIndex }
 
+// LastTimeUs is the time of the last command that this view contains, in microseconds.
+func (v *View) LastTimeUs() int64 { return v.meta.LastTimeUs }
+
 // Cluster returns the cluster's id and authority; both are empty before CreateCluster.
 func (v *View) Cluster() (id, authority string) { return v.meta.ClusterId, v.meta.Authority }
 
@@ -157,6 +160,25 @@ func (v *View) Users(id string) ([]string, error) {
 		return true, nil
 	})
 	return users, err
+}
+
+// MemberUse is a job that took a file of another one's collection.
+type MemberUse struct{ Path, Job string }
+
+// MemberUses returns up to limit jobs that took single files of a result that is a collection, by path.
+func (v *View) MemberUses(id, collection string, limit int) ([]MemberUse, error) {
+	prefix := newKey(tagUsedBy).raw(id).raw(collection + "/")
+	var found []MemberUse
+	err := v.each(prefix, nil, false, func(item *badger.Item) (bool, error) {
+		k := item.Key()
+		if len(found) == limit || len(k) < len(prefix)+2+ids.JobLen {
+			return false, nil
+		}
+		end := len(k) - ids.JobLen
+		found = append(found, MemberUse{Path: string(k[len(prefix) : end-2]), Job: string(k[end:])}) // 2 bytes end a text
+		return true, nil
+	})
+	return found, err
 }
 
 // Fragments returns what sites contributed to a job's provenance, by epoch.
