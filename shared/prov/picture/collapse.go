@@ -1,0 +1,255 @@
+package picture
+
+import (
+	"fmt"
+	"slices"
+
+	"consort/shared/prov"
+)
+
+// grouping is one way of making a diagram smaller: nodes for which by gives the same key become one.
+type grouping struct {
+	noun string // of the plural, after a number
+	by   func(*node) *node
+}
+
+// sorted groups nodes of some sorts by their owner.
+func sorted(sorts ...sort) func(*node) *node {
+	return func(n *node) *node {
+		if slices.Contains(sorts, n.sort) {
+			return n.owner
+		}
+		return nil
+	}
+}
+
+// groupings are tried in this order, the least telling nodes first.
+var groupings = []grouping{
+	{"contents", func(n *node) *node {
+		if n.sort == sortContent && n.owner != nil {
+			return n.owner.root()
+		}
+		return nil
+	}},
+	{"descriptions", sorted(sortParameterDescription, sortUsageDescription, sortGenerationDescription, sortConfigDescription)},
+	{"transfers", func(n *node) *node {
+		if n.sort == sortTransfer {
+			return n.root()
+		}
+		return nil
+	}},
+	{"copies", func(n *node) *node {
+		if n.sort == sortReplica {
+			return n.root()
+		}
+		return nil
+	}},
+	{"parameters", sorted(sortParameter)},
+	{"configuration files", sorted(sortConfig)},
+	{"members", sorted(sortMember)},
+	{"logs", sorted(sortLog)},
+	{"attempts", sorted(sortAttempt)},
+	{"results", func(n *node) *node {
+		if n.kind == prov.Entity && n.owner != nil && n.owner.kind == prov.Activity {
+			return n.owner
+		}
+		return nil
+	}},
+	{"agents", func(n *node) *node {
+		if n.kind == prov.Agent {
+			return everything
+		}
+		return nil
+	}},
+	{"nodes of one job", func(n *node) *node {
+		if r := n.root(); r.kind == prov.Activity {
+			return r
+		}
+		return nil
+	}},
+	{"entities of other origin", func(n *node) *node {
+		if n.kind == prov.Entity && n.owner == nil {
+			return everything
+		}
+		return nil
+	}},
+}
+
+// everything is the key under which nodes without a common owner come together.
+var everything = &node{}
+
+// collapse makes groups until there are at most so many nodes, or no group is left to be made.
+func (d *diagram) collapse(most int) {
+	for i := range groupings {
+		if len(d.nodes) <= most {
+			return
+		}
+		d.group(&groupings[i])
+	}
+}
+
+// groupKey keeps apart what a reader wants to tell apart: what failed from what did not.
+type groupKey struct {
+	by   *node
+	kind prov.Kind
+}
+
+// group makes one node of all nodes with the same key, if there are two of them.
+func (d *diagram) group(how *grouping) {
+	members := map[groupKey][]*node{}
+	var keys []groupKey
+	for _, n := range d.nodes {
+		by := how.by(n)
+		if by == nil || n.focus || n.into != nil {
+			continue
+		}
+		k := groupKey{by, n.kind}
+		if how.noun == "nodes of one job" {
+			k.kind = prov.Activity
+		}
+		if members[k] == nil {
+			keys = append(keys, k)
+		}
+		members[k] = append(members[k], n)
+	}
+	for _, k := range keys {
+		if len(members[k]) > 1 {
+			d.merge(k, members[k], how.noun)
+		}
+	}
+	d.forgetMerged()
+}
+
+// merge makes one node of several. Groups among them give up their members.
+func (d *diagram) merge(k groupKey, members []*node, noun string) {
+	first := members[0]
+	g := &node{id: prov.QName{Prefix: "group", Local: noun}, kind: k.kind, sort: first.sort, owner: first.owner}
+	if noun == "nodes of one job" {
+		g.id.Prefix, g.id.Local = "job", ""
+		if k.by.into == nil {
+			g.owner = nil
+		}
+	}
+	for _, m := range members {
+		m.into = g
+		g.focus = g.focus || m.focus
+		if len(m.merged) == 0 {
+			g.merged = append(g.merged, m)
+		}
+		for _, inner := range m.merged {
+			inner.into = g
+			g.merged = append(g.merged, inner)
+		}
+		for _, mark := range m.marks {
+			if !slices.Contains(g.marks, mark) && len(g.marks) < 2 {
+				g.marks = append(g.marks, mark)
+			}
+		}
+	}
+	d.nodes = append(d.nodes, g)
+}
+
+// forgetMerged leads owners and edges to the groups.
+func (d *diagram) forgetMerged() {
+	d.nodes = slices.DeleteFunc(d.nodes, func(n *node) bool { return n.into != nil })
+	for _, n := range d.nodes {
+		if n.owner != nil && n.owner.into != nil {
+			n.owner = n.owner.into
+		}
+		if n.owner == n {
+			n.owner = nil
+		}
+	}
+	d.reconnect(func(n *node) *node {
+		for n.into != nil {
+			n = n.into
+		}
+		return n
+	})
+}
+
+// reconnect moves edges to other nodes, and drops those of no node and those within one.
+func (d *diagram) reconnect(where func(*node) *node) {
+	old := d.edges
+	d.edges = nil
+	known := map[edgeKey]*edge{}
+	for _, e := range old {
+		from, to := where(e.from), where(e.to)
+		if from == nil || to == nil || from == to && e.from != e.to {
+			continue
+		}
+		count := e.count
+		d.join(known, from, to, e.rel, "")
+		joined := known[edgeKey{from, to, e.rel}]
+		joined.count += count - 1
+		for _, detail := range e.details {
+			if len(joined.details) < 5 && !slices.Contains(joined.details, detail) {
+				joined.details = append(joined.details, detail)
+			}
+		}
+	}
+}
+
+// groupLabels names a group by the number of its members.
+func (n *node) groupLabels() (name, what string) {
+	if n.id.Prefix == "job" {
+		first := n.merged[0]
+		for _, m := range n.merged {
+			if m.sort == sortJob {
+				first = m
+				break
+			}
+		}
+		return first.ownName(), fmt.Sprintf("job with %d parts", len(n.merged)-1)
+	}
+	return fmt.Sprintf("%d %s", len(n.merged), n.id.Local), "collapsed"
+}
+
+// cut leaves out the nodes farthest from those in focus, or from the first one, until at most so many are
+// left, and gives the number of elements left out.
+func (d *diagram) cut(most int) int {
+	if len(d.nodes) <= most {
+		return 0
+	}
+	near := map[*node][]*node{}
+	for _, e := range d.edges {
+		near[e.from] = append(near[e.from], e.to)
+		near[e.to] = append(near[e.to], e.from)
+	}
+	kept := map[*node]bool{}
+	var queue []*node
+	keep := func(n *node) {
+		if !kept[n] && len(kept) < most {
+			kept[n] = true
+			queue = append(queue, n)
+		}
+	}
+	for _, n := range d.nodes {
+		if n.focus {
+			keep(n)
+		}
+	}
+	for _, n := range d.nodes { // each component in turn
+		keep(n)
+		for len(queue) > 0 {
+			n, queue = queue[0], queue[1:]
+			for _, m := range near[n] {
+				keep(m)
+			}
+		}
+	}
+	left := 0
+	for _, n := range d.nodes {
+		if !kept[n] {
+			left += max(1, len(n.merged))
+		}
+	}
+	d.nodes = slices.DeleteFunc(d.nodes, func(n *node) bool { return !kept[n] })
+	d.reconnect(func(n *node) *node {
+		if kept[n] {
+			return n
+		}
+		return nil
+	})
+	return left
+}

@@ -1,0 +1,126 @@
+package picture
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"consort/shared/prov"
+)
+
+var (
+	update   = flag.Bool("update", false, "write the golden files anew")
+	pictures = flag.String("pictures", "", "also write the pictures of the tests into this directory, to look at")
+)
+
+// readCase reads a graph of the job cases.
+func readCase(t testing.TB, name string) *prov.Graph {
+	t.Helper()
+	f, err := os.Open(filepath.Join("..", "testdata", name+".json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	g, err := prov.ReadJSON(f, prov.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+var cases = []string{"completed", "failed", "aborted", "retried"}
+
+// chain is the lineage of so many jobs, each of which uses the result of the one before.
+func chain(t testing.TB, jobs int) *prov.Graph {
+	t.Helper()
+	ns, err := prov.Namespaces("https://f.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := prov.New(ns...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)
+	for i := range jobs {
+		at := func(s int) time.Time { return begin.Add(time.Duration(i*100+s) * time.Second) }
+		rec := prov.JobRecord{
+			Job: fmt.Sprintf("j01ke5nzv%02dfghjkmnpqrstvwxy0", i), Phase: "COMPLETED", Owner: prov.UserRecord{ID: "alice", Name: "Alice Ö."},
+			Created: at(0), Started: at(1), Ended: at(20),
+			Definition: prov.DefinitionRecord{Name: "step", Version: "1"},
+			Inputs:     []prov.InputRecord{{Role: "image", URL: "https://archive.example/m51.fits"}},
+			Results:    []prov.ResultRecord{{ID: "image", Name: fmt.Sprintf("m51-%02d.fits", i+1), MediaType: "image/fits", DerivedFrom: []string{"image"}}},
+		}
+		if i > 0 {
+			rec.Inputs[0] = prov.InputRecord{Role: "image", Job: fmt.Sprintf("j01ke5nzv%02dfghjkmnpqrstvwxy0", i-1), Result: "image"}
+		}
+		job, err := prov.FromRecord(rec, "https://f.example")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := g.Merge(job); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return g
+}
+
+// show writes a picture to where a developer asked for it.
+func show(t testing.TB, name string, g *prov.Graph, o Options) {
+	t.Helper()
+	if *pictures == "" {
+		return
+	}
+	var svg, png bytes.Buffer
+	if err := WriteSVG(&svg, g, o); err != nil {
+		t.Error(err)
+	}
+	if err := WritePNG(&png, g, o); err != nil {
+		t.Error(err)
+	}
+	for ext, b := range map[string][]byte{".svg": svg.Bytes(), ".png": png.Bytes()} {
+		if err := os.WriteFile(filepath.Join(*pictures, name+ext), b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestGolden(t *testing.T) {
+	link := func(q prov.QName) string { return "/id/" + q.Prefix + "/" + q.Local }
+	for _, name := range cases {
+		for _, model := range []Model{ModelW3C, ModelIVOA} {
+			file := fmt.Sprintf("%s-%s.svg", name, model)
+			t.Run(file, func(t *testing.T) {
+				g := readCase(t, name)
+				o := Options{Model: model, Title: "Provenance of a job: " + name, Link: link}
+				show(t, name+"-"+string(model), g, o)
+				var svg bytes.Buffer
+				if err := WriteSVG(&svg, g, o); err != nil {
+					t.Fatal(err)
+				}
+				golden := filepath.Join("testdata", file)
+				if *update {
+					if err := os.WriteFile(golden, svg.Bytes(), 0o644); err != nil {
+						t.Fatal(err)
+					}
+				}
+				want, err := os.ReadFile(golden)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !bytes.Equal(want, svg.Bytes()) {
+					t.Errorf("%s differs; look at it and run with -update", file)
+				}
+			})
+		}
+	}
+}
+
+func TestChain(t *testing.T) {
+	show(t, "chain31", chain(t, 31), Options{Title: "31 jobs in a chain"})
+	show(t, "chain4", chain(t, 4), Options{Title: "4 jobs in a chain", Direction: BottomTop, Attributes: true, Model: ModelIVOA})
+}
