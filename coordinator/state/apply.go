@@ -154,6 +154,8 @@ func (t *tx) run(c *command.Command) *command.Result {
 		return t.forgetContent(body.ForgetContent)
 	case *command.Command_ExpireRequests:
 		return t.expireRequests(body.ExpireRequests)
+	case *command.Command_Retract:
+		return t.retract(body.Retract)
 	}
 	t.err = fmt.Errorf("%w: body %T", command.ErrUnknown, c.Body)
 	return nil

@@ -198,6 +198,9 @@ func (t *tx) stageManifest(c *command.StageManifest) *command.Result {
 		a.Parts++
 		t.put(keyAttempt(c.Job, c.Epoch), a)
 	}
+	if staged {
+		t.forgetFiles(c.Job, c.Epoch, c.Part)
+	}
 	// A part that replaces another leaves the references of the other: they only keep files a while longer.
 	t.set(k, hash)
 	t.put(keyPart(c.Job, c.Epoch, c.Part), &ManifestPart{Files: c.Files})
@@ -205,6 +208,7 @@ func (t *tx) stageManifest(c *command.StageManifest) *command.Result {
 	for _, f := range c.Files {
 		t.hold(h, f.Sha256, f.Size)
 	}
+	t.occurFiles(c.Job, c.Epoch, c.Part, c.Files)
 	return answer(j)
 }
 
@@ -231,6 +235,7 @@ func (t *tx) commit(c *command.Commit) *command.Result {
 	t.put(keyResults(c.Job), &Results{Epoch: c.Epoch, Parts: c.Parts, Outputs: c.Outputs})
 	t.end(after, uws.Completed, "")
 	after.CommitEpoch, after.Failure = c.Epoch, nil
+	after.Request = t.requestOf(after, a.Facts)
 	t.close(after, a, AttemptCommitted)
 	t.save(before, after)
 	return answer(after)
@@ -356,6 +361,7 @@ func (t *tx) closeAttempt(c *command.CloseAttempt) *command.Result {
 func (t *tx) close(j *Job, a *Attempt, state string) {
 	a.State, a.ClosedUs = state, t.now
 	t.put(keyAttempt(a.Job, a.Epoch), a)
+	t.conclude(j, a)
 	j.AttemptOpen, j.RunStartedUs, j.WorkLeaseUntilUs = false, 0, 0
 }
 
@@ -367,6 +373,9 @@ func (t *tx) queuePurge(j *Job, a *Attempt) {
 }
 
 func checkFacts(j *Job, f *command.Facts) *command.Result {
+	if len(f.GetLogs()) > maxLogs {
+		return refuseJob(j, command.Result_INVALID, "an attempt has at most %d logs", maxLogs)
+	}
 	for _, l := range f.GetLogs() {
 		if !ids.ValidSHA256(l.Sha256) || l.Size < 0 {
 			return refuseJob(j, command.Result_INVALID, "log %.64q: its SHA-256 or size is malformed", l.Name)

@@ -35,7 +35,7 @@ func (t *tx) publishDefinition(c *command.PublishDefinition) *command.Result {
 		}
 	}
 	t.put(k, &Definition{Name: c.Name, Version: c.Version, Digest: c.Digest, Files: c.Files, Aliases: c.Aliases,
-		Title: c.Title, PublishedUs: t.now})
+		Title: c.Title, PublishedUs: t.now, Defaults: c.Defaults})
 	for _, alias := range c.Aliases {
 		t.set(keyAlias(alias), []byte(c.Name))
 	}
@@ -70,6 +70,8 @@ func checkDefinition(c *command.PublishDefinition) *command.Result {
 		return refuse(command.Result_INVALID, "the definition's digest is malformed")
 	case len(c.Files) > maxBundleFiles:
 		return refuse(command.Result_TOO_LARGE, "a definition has at most %d files", maxBundleFiles)
+	case len(c.Defaults) > maxParameters:
+		return refuse(command.Result_TOO_LARGE, "a definition has at most %d defaults", maxParameters)
 	case slices.ContainsFunc(c.Files, badFile):
 		return refuse(command.Result_INVALID, "a file's SHA-256 or size is malformed")
 	case slices.ContainsFunc(c.Aliases, badAlias):

@@ -52,11 +52,18 @@ func (t *tx) createJob(c *command.CreateJob) *command.Result {
 	}
 	j.ExecutionSeconds = clampExecution(c.ExecutionSeconds, j)
 	j.DestructionUs = clampDestruction(firstDestruction(c, t.now), j)
-	if c.Run {
-		j.Phase, j.QueuedUs = string(uws.Queued), t.now
-	}
 	t.put(keySpec(j.Id), spec)
 	t.holdInputs(j.Id, nil, spec.Inputs)
+	switch {
+	case c.ReuseOf != "":
+		if bad := t.reuse(j, spec, c.ReuseOf); bad != nil {
+			return bad
+		}
+		t.useInputs(j, spec)
+	case c.Run:
+		j.Phase, j.QueuedUs = string(uws.Queued), t.now
+		t.useInputs(j, spec)
+	}
 	t.save(nil, j)
 	return answer(j)
 }
@@ -152,7 +159,7 @@ func (t *tx) holdInputs(id string, old, fresh []*command.Input) {
 			t.letGo(h, in.Sha256)
 		}
 		if in.Source == command.Input_JOB && !slices.ContainsFunc(fresh, func(f *command.Input) bool { return sameResult(f, in) }) {
-			t.delete(keyUsedBy(in.FromJob, in.FromResult, id))
+			t.leaveResult(id, in)
 		}
 	}
 }
@@ -261,6 +268,9 @@ func (t *tx) runJob(c *command.RunJob) *command.Result {
 	case uws.Pending, uws.Held:
 	default:
 		return refuseJob(j, command.Result_ILLEGAL_PHASE, "a job that is %s cannot be run", j.Phase)
+	}
+	if phase(j) == uws.Pending {
+		t.useInputs(j, t.spec(j.Id))
 	}
 	before, after := edit(j)
 	after.Phase, after.QueuedUs = string(uws.Queued), t.now

@@ -2,7 +2,6 @@ package state
 
 import (
 	"consort/coordinator/command"
-	"consort/shared/ids"
 )
 
 // purge removes what a job needs no more, a bounded number of keys at a time: what attempts without results
@@ -45,7 +44,7 @@ func (t *tx) purgeAttempts(j *Job, limit int) bool {
 	for after.PurgedEpoch < last {
 		epoch := after.PurgedEpoch + 1
 		if epoch != j.CommitEpoch {
-			manifest := t.drop(newKey(tagPart).attempt(j.Id, epoch), limit) &&
+			manifest := t.dropParts(j, newKey(tagPart).attempt(j.Id, epoch), false, limit) &&
 				t.drop(newKey(tagPartHash).attempt(j.Id, epoch), limit)
 			if !manifest || !t.dropReferences(jobHolder(j.Id, epoch), limit) {
 				break
@@ -92,11 +91,11 @@ func (t *tx) dropReferences(prefix holder, limit int) bool {
 // purgeRecords removes the records of a deleted job, whose files are gone already.
 func (t *tx) purgeRecords(j *Job, limit int) bool {
 	used := len(t.keys(newKey(tagUsedBy).raw(j.Id), 1)) > 0
-	if !t.drop(newKey(tagPart).raw(j.Id), limit) || !t.drop(newKey(tagPartHash).raw(j.Id), limit) ||
-		!t.drop(newKey(tagFragment).raw(j.Id), limit) || !t.scrubAttempts(j, used, limit) {
+	if !t.dropParts(j, newKey(tagPart).raw(j.Id), used, limit) || !t.drop(newKey(tagPartHash).raw(j.Id), limit) ||
+		!t.drop(newKey(tagFragment).raw(j.Id), limit) || !t.dropFound(j, limit) || !t.scrubAttempts(j, used, limit) {
 		return false
 	}
-	const most = 2*maxInputs + 10 // keys written from here on
+	const most = 4*maxInputs + 2*maxInputs + 10 // keys written from here on: inputs, what URLs answered with, records
 	if t.room(max(limit, 2*most)) < most {
 		return false
 	}
@@ -115,6 +114,9 @@ func (t *tx) scrubAttempts(j *Job, used bool, limit int) bool {
 		a := new(Attempt)
 		if !t.get(k, a) {
 			continue
+		}
+		if !t.scrubFacts(j, a, used, limit) {
+			return false
 		}
 		if a.open() && j.AttemptOpen || used && a.Epoch == j.CommitEpoch {
 			t.put(k, &Attempt{Job: a.Job, Epoch: a.Epoch, Site: a.Site, Boot: a.Boot, State: a.State,
@@ -135,7 +137,7 @@ func (t *tx) scrubSpec(j *Job, used bool) {
 		return
 	}
 	if used {
-		bare := new(Spec)
+		bare := &Spec{Externals: spec.Externals}
 		for _, in := range spec.Inputs {
 			bare.Inputs = append(bare.Inputs, &command.Input{Name: in.Name, Source: in.Source, Sha256: in.Sha256,
 				Size: in.Size, FromJob: in.FromJob, FromResult: in.FromResult, Upload: in.Upload})
@@ -144,13 +146,15 @@ func (t *tx) scrubSpec(j *Job, used bool) {
 		return
 	}
 	for _, in := range spec.Inputs {
-		if in.Source != command.Input_JOB || !ids.ValidJob(in.FromJob) {
-			continue
+		if entity := inputEntity(in); entity != "" {
+			t.forgetUse(j, entity, in.Sha256)
 		}
-		t.delete(keyUsedBy(in.FromJob, in.FromResult, j.Id))
-		if source := t.job(in.FromJob); source != nil && source.Deleted {
-			t.mark(keyPurge(source.Id))
+		if in.Source == command.Input_JOB {
+			t.leaveResult(j.Id, in)
 		}
+	}
+	for _, e := range spec.Externals {
+		t.forgetUse(j, e.Entity, e.Sha256)
 	}
 	t.delete(keySpec(j.Id))
 }
@@ -183,6 +187,7 @@ func bareHead(j *Job, used bool) *Job {
 	}
 	if used {
 		bare.StartedUs, bare.CommitEpoch, bare.Site = j.StartedUs, j.CommitEpoch, j.Site
+		bare.ReusedFrom = j.ReusedFrom
 	}
 	return bare
 }

@@ -16,6 +16,7 @@ func TestKeys(t *testing.T) {
 	idHex := hex.EncodeToString([]byte(id))
 	sum := strings.Repeat("ab", 32)
 	one := "0000000000000001"
+	entity := "3f79bb7b435b05321651daefd374cdc6" // of "e"
 	tests := []struct {
 		name string
 		key  key
@@ -54,6 +55,12 @@ func TestKeys(t *testing.T) {
 		{"reference of a job", keyReference(sum, jobHolder(id, 1)), "52" + sum + "6a" + idHex + one},
 		{"reference of logs", keyReferenceOf(logHolder(id, 1), sum), "486c" + idHex + one + sum},
 		{"reference of a definition", keyReferenceOf(definitionHolder("d"), sum), "4864640001" + sum},
+		{"use", keyUse("e", &Job{Id: id, CreatedUs: 1}), "55" + entity + "fffffffffffffffe" + idHex},
+		{"occurrence", keyOccurrence(sum, "e"), "43" + sum + entity},
+		{"found by site", keyFound(&Job{Id: id, CreatedUs: 1}, foundSite, "obs"), "46736f62730001fffffffffffffffe" + idHex},
+		{"found by parameter", prefixFound(foundParameter, "fold", "n", "2"), "4670666f6c6400016e0001320001"},
+		{"computed", prefixComputed([]byte{1, 2}), "4b0102"},
+		{"retraction", keyRetraction("e"), "78" + entity},
 		{"zero byte", newKey('x').text("a\x00b"), "786100ff620001"},
 	}
 	for _, test := range tests {

@@ -418,8 +418,13 @@ func checkStore(t *rapid.T, s *Store) {
 				for _, index := range indexKeys(j) {
 					want[string(index)] = true
 				}
-			case tagListAll, tagListDef, tagListOwner, tagListOwnerDef, tagListPhase, tagListDefPhase, tagListAllPhase, tagDestroy:
+			case tagListAll, tagListDef, tagListOwner, tagListOwnerDef, tagListPhase, tagListDefPhase, tagListAllPhase, tagDestroy,
+				tagComputed:
 				got[string(k)] = true
+			case tagFound:
+				if k[1] == foundDefinition || k[1] == foundOwner {
+					got[string(k)] = true
+				}
 			case tagReference:
 				refs[hexSHA(k[1:33])]++
 			case tagContent:

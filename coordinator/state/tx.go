@@ -236,6 +236,11 @@ func (t *tx) save(before, after *Job) {
 			t.mark(k)
 		}
 	}
+	if endedNow(before, after) {
+		for _, k := range t.foundKeys(after) {
+			t.mark(k)
+		}
+	}
 	snapshot := proto.CloneOf(after)
 	t.changes = append(t.changes, change{before: before, after: snapshot})
 	t.events = append(t.events, jobEvent(before, snapshot, t.index))
