@@ -2,9 +2,12 @@ package provenance
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"consort/coordinator/auth"
+	"consort/coordinator/state"
+	"consort/shared/prov"
 )
 
 // LineageQuery asks for ancestors or descendants. See Query for its fields.
@@ -91,7 +94,152 @@ type Edge struct {
 	Role     string
 }
 
-// Lineage finds ancestors or descendants of a job or a file.
+// Lineage finds ancestors or descendants of a job or a file, with what p may read; other nodes are redacted. It
+// fails with ErrNotFound and *InvalidError.
 func (s *Service) Lineage(ctx context.Context, p auth.Principal, q LineageQuery) (*Lineage, error) {
-	return nil, ErrNotFound
+	asked := question("lineage", q.ID, q.Direction, q.Depth, q.Same)
+	from, err := walkPosition(asked, q.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	answer := new(Lineage)
+	err = s.view(ctx, func(v *state.View) error {
+		start, err := s.target(v, p, q.ID)
+		if err != nil {
+			return err
+		}
+		answer.Focus = start.qname().String()
+		w := s.newWalk(v, p, walkQuery{
+			direction: q.Direction, depth: q.Depth, limit: bounded(q.Limit, MaxLineage), same: q.Same, failed: true, from: from,
+		})
+		if err := w.run([]node{start.node}); err != nil {
+			return err
+		}
+		answer.Truncated, answer.Next = w.more, w.next(asked)
+		answer.Edges = w.pageEdges()
+		answer.Nodes, err = w.pageNodes()
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return answer, nil
+}
+
+// bounded is a limit that was asked for, at most, and by default, limit.
+func bounded(asked, limit int) int {
+	if asked <= 0 || asked > limit {
+		return limit
+	}
+	return asked
+}
+
+func (w *walk) pageNodes() ([]Node, error) {
+	nodes := make([]Node, 0, len(w.order))
+	for _, n := range w.order {
+		if !w.onPage(n) {
+			continue
+		}
+		shown, err := w.show(n)
+		if err != nil {
+			return nil, err
+		}
+		nodes = append(nodes, shown)
+	}
+	return nodes, nil
+}
+
+func (w *walk) pageEdges() []Edge {
+	edges := make([]Edge, 0, len(w.edges))
+	for _, e := range w.edges {
+		if w.onPage(e.from) && w.onPage(e.to) {
+			role := e.role
+			if !w.shown(e.from) || !w.shown(e.to) {
+				role = ""
+			}
+			edges = append(edges, Edge{From: w.id(e.from).String(), To: w.id(e.to).String(), Relation: e.relation, Role: role})
+		}
+	}
+	return edges
+}
+
+func (w *walk) onPage(n node) bool {
+	if n.kind == jobNode {
+		return w.jobs[n.name].page
+	}
+	return w.files[n.name].page
+}
+
+func (w *walk) shown(n node) bool {
+	if n.kind == jobNode {
+		return w.jobs[n.name].shown
+	}
+	return w.files[n.name].shown
+}
+
+// id names a node to the caller.
+func (w *walk) id(n node) prov.QName {
+	if w.shown(n) {
+		return n.qname()
+	}
+	return w.s.opaque(w.p, n)
+}
+
+// show tells of a node what the caller may know.
+func (w *walk) show(n node) (Node, error) {
+	shown := Node{ID: w.id(n).String(), Kind: KindRedacted}
+	switch {
+	case !w.shown(n):
+	case n.kind == jobNode:
+		shown.Kind, shown.Job = KindJob, jobInfo(w.jobs[n.name].head)
+	default:
+		info := w.files[n.name].info
+		if err := w.s.complete(w.v, w.p, n.name, &info); err != nil {
+			return Node{}, err
+		}
+		shown.Kind, shown.File = KindFile, &info
+	}
+	return shown, nil
+}
+
+// complete adds to a file whether it was retracted and, when no job made it, where else its content is.
+func (s *Service) complete(v *state.View, p auth.Principal, local string, info *FileInfo) error {
+	r, err := retraction(v, local)
+	if err != nil {
+		return err
+	}
+	info.Retracted = r
+	if info.Job != "" || info.SHA256 == "" {
+		return nil
+	}
+	same, _, err := s.occurrences(v, p, info.SHA256, maxSameAs+1)
+	for _, f := range same {
+		if f.local != local && len(info.SameAs) < maxSameAs {
+			info.SameAs = append(info.SameAs, node{fileNode, f.local}.qname().String())
+		}
+	}
+	return err
+}
+
+// maxSameAs bounds FileInfo.SameAs.
+const maxSameAs = 10
+
+// retraction tells why a file should not be used; nil when nothing says so.
+func retraction(v *state.View, local string) (*Retraction, error) {
+	r, err := v.Retraction(local)
+	if errors.Is(err, state.ErrNotFound) || err == nil && r.WithdrawnUs != 0 {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Retraction{Entity: node{fileNode, local}.qname().String(), Time: timeOf(r.TimeUs), By: r.By, Reason: r.Reason}, nil
+}
+
+func jobInfo(j *state.Job) *JobInfo {
+	return &JobInfo{
+		ID: j.Id, Definition: j.Definition, Version: j.DefinitionVersion, Phase: j.Phase, Owner: j.Owner, Site: j.Site,
+		Created: timeOf(j.CreatedUs), Started: timeOf(j.StartedUs), Ended: timeOf(j.EndedUs),
+		Deleted: j.Deleted, ReusedFrom: j.ReusedFrom,
+	}
 }

@@ -1,0 +1,319 @@
+package provenance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"consort/coordinator/auth"
+	"consort/coordinator/state"
+	"consort/shared/prov"
+)
+
+// maxLooked bounds how many jobs are looked at to find one that the caller may read.
+const maxLooked = 1000
+
+// view runs fn in one read transaction, in which everything acknowledged so far can be seen.
+func (s *Service) view(ctx context.Context, fn func(*state.View) error) error {
+	if err := s.cfg.Log.WaitRead(ctx); err != nil {
+		return err
+	}
+	err := s.cfg.State.View(fn)
+	switch {
+	case errors.Is(err, state.ErrNotFound):
+		return ErrNotFound
+	case errors.Is(err, state.ErrCursor):
+		return &InvalidError{Parameter: "cursor", Problem: err.Error()}
+	}
+	return err
+}
+
+// mayRead asks the policy for one job. What is left of a deleted one has no owner any more.
+func (s *Service) mayRead(p auth.Principal, j *state.Job) bool {
+	if j.Deleted {
+		return p.Operator
+	}
+	return s.cfg.Guard.Allow(p, auth.ReadJob, j.Owner) == nil
+}
+
+// head reads a job that p may read and that is not deleted, else ErrNotFound.
+func (s *Service) head(v *state.View, p auth.Principal, id string) (*state.Job, error) {
+	j, err := v.Job(id)
+	if errors.Is(err, state.ErrNotFound) || err == nil && !s.mayRead(p, j) {
+		return nil, fmt.Errorf("%w: there is no job %.40q that you may read", ErrNotFound, id)
+	}
+	return j, err
+}
+
+// target finds what an id stands for, and that p may know of it; else it is ErrNotFound.
+func (s *Service) target(v *state.View, p auth.Principal, id string) (target, error) {
+	_, authority := v.Cluster()
+	t, err := parseID(id, authority)
+	if err != nil {
+		return target{}, err
+	}
+	switch t.kind {
+	case jobNode:
+		_, err = s.head(v, p, t.name)
+	case fileNode:
+		_, err = s.file(v, p, t.name)
+	default:
+		err = s.anyOf(v, p, t.node)
+	}
+	return t, err
+}
+
+// anyOf tells that p may read some job of an agent or a definition, or with some content.
+func (s *Service) anyOf(v *state.View, p auth.Principal, n node) error {
+	if n == controller {
+		return nil
+	}
+	unknown := fmt.Errorf("%w: there is nothing of %s that you may read", ErrNotFound, n.qname())
+	if n.kind == contentNode {
+		found, _, err := s.occurrences(v, p, n.name, 1)
+		if err == nil && len(found) == 0 {
+			err = unknown
+		}
+		return err
+	}
+	by, values, ok := discovery(n)
+	if !ok {
+		return unknown
+	}
+	var cursor []byte
+	for looked := 0; looked < maxLooked; looked += usesPage {
+		found, next, err := v.Discover(by, values, cursor, usesPage)
+		if err != nil {
+			return err
+		}
+		for _, f := range found {
+			if _, err := s.head(v, p, f.Job); !errors.Is(err, ErrNotFound) {
+				return err
+			}
+		}
+		if cursor = next; next == nil {
+			break
+		}
+	}
+	return unknown
+}
+
+// controller is the agent of all jobs.
+var controller = node{agentNode, prov.ControllerID().Local}
+
+// stated is a file, and a job that p may read and whose record tells of it.
+type stated struct {
+	local string
+	info  FileInfo
+	by    string
+}
+
+// file finds a file that p may know of: made or used by a job that p may read. Else it is ErrNotFound.
+func (s *Service) file(v *state.View, p auth.Principal, local string) (*stated, error) {
+	if job, result, ok := madeBy(local); ok {
+		head, err := v.Job(job)
+		switch {
+		case err != nil && !errors.Is(err, state.ErrNotFound):
+			return nil, err
+		case err == nil && s.mayRead(p, head):
+			info, err := resultInfo(v, head, result)
+			if err != nil {
+				return nil, err
+			}
+			return &stated{local, info, job}, nil
+		}
+	}
+	var cursor []byte
+	for looked := 0; looked < maxLooked; {
+		uses, next, err := v.UsesOf(local, cursor, usesPage)
+		if err != nil {
+			return nil, err
+		}
+		for _, u := range uses {
+			looked++
+			if f, err := s.usedFile(v, p, u.Job, local); err != nil || f != nil {
+				return f, err
+			}
+		}
+		if cursor = next; next == nil {
+			break
+		}
+	}
+	return nil, fmt.Errorf("%w: there is no file %.100q that you may read", ErrNotFound, local)
+}
+
+// usedFile finds what a job that p may read says of a file that it used; nil when p may not.
+func (s *Service) usedFile(v *state.View, p auth.Principal, job, local string) (*stated, error) {
+	head, err := s.head(v, p, job)
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	used, err := inputsOf(v, head)
+	for _, in := range used {
+		if in.local == local {
+			return &stated{local, in.info, job}, nil
+		}
+	}
+	return nil, err
+}
+
+// resultInfo tells of a result, a member of a collection or a log of a job.
+func resultInfo(v *state.View, head *state.Job, result string) (FileInfo, error) {
+	id, path, member := strings.Cut(result, "/")
+	missing := fmt.Errorf("%w: job %s has no result %.200q", ErrNotFound, head.Id, result)
+	results, err := v.Results(head.Id)
+	if err != nil && !errors.Is(err, state.ErrNotFound) {
+		return FileInfo{}, err
+	}
+	if err == nil {
+		for _, o := range results.Outputs {
+			if o.Id != id {
+				continue
+			}
+			if member {
+				return memberInfo(v, head, id, path, missing)
+			}
+			return outputInfo(head.Id, o), nil
+		}
+	}
+	if head.Epoch == 0 {
+		return FileInfo{}, missing
+	}
+	a, err := v.Attempt(head.Id, head.Epoch)
+	if err != nil {
+		return FileInfo{}, err
+	}
+	for _, l := range a.GetFacts().GetLogs() {
+		if l.Name == result {
+			return FileInfo{SHA256: l.Sha256, Size: l.Size, Name: l.Name, Job: head.Id, Result: result}, nil
+		}
+	}
+	return FileInfo{}, missing
+}
+
+func memberInfo(v *state.View, head *state.Job, id, path string, missing error) (FileInfo, error) {
+	for part, err := range v.ManifestParts(head.Id, head.CommitEpoch, 0) {
+		if err != nil {
+			return FileInfo{}, err
+		}
+		for _, f := range part.Files {
+			if f.Output == id && f.Path == path {
+				return FileInfo{SHA256: f.Sha256, Size: f.Size, MediaType: f.ContentType, Name: path, Job: head.Id, Result: id + "/" + path}, nil
+			}
+		}
+	}
+	return FileInfo{}, missing
+}
+
+// occurrences finds up to limit entities with a content that p may know of; more tells that there may be others.
+func (s *Service) occurrences(v *state.View, p auth.Principal, sha string, limit int) (found []*stated, more bool, err error) {
+	var cursor []byte
+	for looked := 0; looked < maxLooked; {
+		page, next, err := v.Occurrences(sha, cursor, limit)
+		if err != nil {
+			return nil, false, err
+		}
+		for _, o := range page {
+			looked++
+			f, err := s.file(v, p, o.Entity)
+			if errors.Is(err, ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return nil, false, err
+			}
+			if len(found) == limit {
+				return found, true, nil
+			}
+			found = append(found, f)
+		}
+		if cursor = next; next == nil {
+			return found, false, nil
+		}
+	}
+	return found, true, nil
+}
+
+// agents goes on from a job to the user and the site, where that is asked for.
+func (w *walk) agents(s step, j *seenJob) error {
+	if !w.q.agents || !j.shown || j.head.Deleted {
+		return nil
+	}
+	w.enqueue(step{node{agentNode, userOf(j.head.Owner).Local}, s.direction, s.depth + 1})
+	if j.head.Site != "" {
+		w.enqueue(step{node{agentNode, prov.SiteID(j.head.Site).Local}, s.direction, s.depth + 1})
+	}
+	return nil
+}
+
+// anonymous is how the agent of jobs without an owner is called.
+const anonymous = "anonymous"
+
+func userOf(owner string) prov.QName {
+	if owner == "" {
+		owner = anonymous
+	}
+	return prov.UserID(owner)
+}
+
+// expandFound goes from an agent, or a definition, to the jobs of it that p may read.
+func (w *walk) expandFound(s step) error {
+	by, values, ok := discovery(s.node)
+	if !ok {
+		return nil
+	}
+	var cursor []byte
+	for looked := 0; looked < maxWalk; looked += usesPage {
+		found, next, err := w.v.Discover(by, values, cursor, usesPage)
+		if err != nil {
+			return err
+		}
+		for _, f := range found {
+			head, err := w.s.head(w.v, w.p, f.Job)
+			if errors.Is(err, ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			j, err := w.job(head.Id, s.depth+1, false)
+			if err != nil {
+				return err
+			}
+			if j != nil {
+				w.enqueue(step{node{jobNode, head.Id}, s.direction, s.depth + 1})
+			}
+		}
+		if cursor = next; next == nil {
+			return nil
+		}
+	}
+	w.more, w.lost = true, true
+	return nil
+}
+
+// discovery tells how the jobs of an agent or a definition are found; false for agents of all of them.
+func discovery(n node) (by state.Discovery, values []string, ok bool) {
+	if n.kind == definitionNode {
+		name, version := definitionOf(n.name)
+		return state.ByDefinition, []string{name + "@" + version}, true
+	}
+	what, rest, _ := strings.Cut(n.name, ".")
+	switch what {
+	case "user":
+		name, err := unescapeLast(rest)
+		if name == anonymous {
+			name = ""
+		}
+		return state.ByOwner, []string{name}, err == nil
+	case "site":
+		site, _, _ := strings.Cut(rest, ".")
+		name, err := unescapeLast(site)
+		return state.BySite, []string{name}, err == nil
+	}
+	return 0, nil, false
+}
