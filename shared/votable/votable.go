@@ -1,5 +1,6 @@
-// Package votable writes and reads IVOA VOTable 1.4 documents with one table in TABLEDATA, row by row,
-// in memory that does not grow with the table, and the error documents of DALI. It is no general VOTable
+// Package votable writes and reads IVOA VOTable 1.4 documents with tables in TABLEDATA, row by row,
+// in memory that does not grow with the tables, and the error documents of DALI. Of several tables the
+// Reader sees the first. It is no general VOTable
 // library: it neither writes arrays of numbers nor reads the binary serialisations, groups or parameters.
 package votable
 
@@ -72,6 +73,7 @@ type Info struct {
 type Meta struct {
 	Name        string // of the table
 	Description string // of the table
+	TableUtype  string // of the table
 	Utype       string // of the RESOURCE
 	Infos       []Info // in the RESOURCE, after QUERY_STATUS
 	Fields      []Field

@@ -123,6 +123,50 @@ func TestEndings(t *testing.T) {
 	}
 }
 
+// several writes a document of three tables, the second without rows.
+func several(w *votable.Writer) error {
+	second := votable.Meta{Name: "second", TableUtype: "m:Second", Description: "a <second>", Fields: []votable.Field{{Name: "n", Datatype: votable.Int}}}
+	for _, next := range []votable.Meta{second, {Name: "third", Fields: second.Fields}} {
+		if err := w.NextTable(next); err != nil {
+			return err
+		}
+	}
+	if err := w.Row(7); err != nil {
+		return err
+	}
+	return w.Close()
+}
+
+func TestNextTable(t *testing.T) {
+	m := everyType()
+	document := write(t, m, rows, several)
+	r, err := votable.NewReader(bytes.NewReader(document))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := readAll(r); err != io.EOF || !cmp.Equal(texts, got) || !cmp.Equal(m, r.Meta()) {
+		t.Errorf("the first table is read as %v with %+v, %v", got, r.Meta(), err)
+	}
+	for _, want := range []string{`<TABLE name="second" utype="m:Second">`, `<DESCRIPTION>a &lt;second&gt;</DESCRIPTION>`, `<TR><TD>7</TD></TR>` + "\n</TABLEDATA></DATA></TABLE>\n</RESOURCE>"} {
+		if !bytes.Contains(document, []byte(want)) {
+			t.Errorf("no %s in\n%s", want, document)
+		}
+	}
+	w, err := votable.NewWriter(io.Discard, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.NextTable(votable.Meta{Name: "none"}); !errors.Is(err, votable.ErrField) {
+		t.Errorf("a table without columns: %v", err)
+	}
+	if err := errors.Join(w.Row(rows[0]...), w.Close()); err != nil {
+		t.Errorf("going on after a refused table: %v", err)
+	}
+	if err := w.NextTable(m); !errors.Is(err, votable.ErrClosed) {
+		t.Errorf("a table after the end: %v", err)
+	}
+}
+
 // documents are all kinds that the package writes.
 func documents(t testing.TB) [][]byte {
 	var manifest bytes.Buffer
@@ -142,6 +186,7 @@ func documents(t testing.TB) [][]byte {
 		write(t, everyType(), rows, (*votable.Writer).Close),
 		write(t, everyType(), nil, (*votable.Writer).CloseOverflow),
 		write(t, everyType(), rows, func(w *votable.Writer) error { return w.CloseError("\x00 broken") }),
+		write(t, everyType(), rows, several),
 		votable.AppendError(nil, "why\x00<>"), votable.AppendError(nil, ""), manifest.Bytes(),
 	}
 }

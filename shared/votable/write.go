@@ -22,7 +22,7 @@ const (
 	timestamp = "2006-01-02T15:04:05.000000Z"
 )
 
-// Writer writes one table, row by row. It is not safe for concurrent use.
+// Writer writes a table, or several one after another, row by row. It is not safe for concurrent use.
 type Writer struct {
 	w       io.Writer
 	columns []column
@@ -39,19 +39,49 @@ type column struct {
 // NewWriter returns a Writer whose document starts with QUERY_STATUS=OK and m. Nothing is written to w
 // if it returns an error, which then wraps ErrField.
 func NewWriter(w io.Writer, m Meta) (*Writer, error) {
-	if len(m.Fields) == 0 {
+	columns, err := newColumns(m.Fields)
+	if err != nil {
+		return nil, err
+	}
+	return &Writer{w: w, columns: columns, buf: appendHead(make([]byte, 0, flushAt+4096), &m)}, nil
+}
+
+// NextTable ends the table and begins another one in the same RESOURCE, of whose Meta what concerns the
+// table counts. After an error that wraps ErrField the Writer is as it was before the call.
+func (w *Writer) NextTable(m Meta) error {
+	if w.err != nil {
+		return w.err
+	}
+	if w.closed {
+		return ErrClosed
+	}
+	columns, err := newColumns(m.Fields)
+	if err != nil {
+		return err
+	}
+	w.columns = columns
+	w.buf = appendTable(append(w.buf, tableEnd...), &m)
+	if len(w.buf) >= flushAt {
+		w.flush()
+	}
+	return w.err
+}
+
+const tableEnd = "</TABLEDATA></DATA></TABLE>\n"
+
+func newColumns(fields []Field) ([]column, error) {
+	if len(fields) == 0 {
 		return nil, fmt.Errorf("%w: a table needs at least one", ErrField)
 	}
-	vw := &Writer{w: w}
-	for _, f := range m.Fields {
+	var columns []column
+	for _, f := range fields {
 		c, err := newColumn(f)
 		if err != nil {
 			return nil, err
 		}
-		vw.columns = append(vw.columns, c)
+		columns = append(columns, c)
 	}
-	vw.buf = appendHead(make([]byte, 0, flushAt+4096), &m)
-	return vw, nil
+	return columns, nil
 }
 
 var (
@@ -98,8 +128,13 @@ func appendHead(dst []byte, m *Meta) []byte {
 	for _, i := range m.Infos {
 		dst = appendInfo(dst, i)
 	}
+	return appendTable(dst, m)
+}
+
+func appendTable(dst []byte, m *Meta) []byte {
 	dst = append(dst, "<TABLE"...)
 	dst = appendAttr(dst, "name", m.Name)
+	dst = appendAttr(dst, "utype", m.TableUtype)
 	dst = append(dst, ">\n"...)
 	dst = appendDescription(dst, m.Description)
 	for i := range m.Fields {
@@ -210,7 +245,7 @@ func (w *Writer) end(status *Info) error {
 		return w.err
 	}
 	w.closed = true
-	w.buf = append(w.buf, "</TABLEDATA></DATA></TABLE>\n"...)
+	w.buf = append(w.buf, tableEnd...)
 	if status != nil {
 		w.buf = appendInfo(w.buf, *status)
 	}
