@@ -2,7 +2,6 @@ package provenance
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"consort/coordinator/auth"
@@ -223,18 +222,6 @@ func (s *Service) complete(v *state.View, p auth.Principal, local string, info *
 
 // maxSameAs bounds FileInfo.SameAs.
 const maxSameAs = 10
-
-// retraction tells why a file should not be used; nil when nothing says so.
-func retraction(v *state.View, local string) (*Retraction, error) {
-	r, err := v.Retraction(local)
-	if errors.Is(err, state.ErrNotFound) || err == nil && r.WithdrawnUs != 0 {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return &Retraction{Entity: node{fileNode, local}.qname().String(), Time: timeOf(r.TimeUs), By: r.By, Reason: r.Reason}, nil
-}
 
 func jobInfo(j *state.Job) *JobInfo {
 	return &JobInfo{

@@ -2,9 +2,11 @@ package provenance
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"consort/coordinator/auth"
+	"consort/coordinator/state"
 	"consort/shared/prov"
 )
 
@@ -70,8 +72,62 @@ type Answer struct {
 	Focus []prov.QName
 }
 
+// maxStarts bounds the start nodes of one query.
+const maxStarts = 100
+
 // Query answers q with what p may read. Other nodes on the way stand as nodes of type fed:Redacted, with an
 // id that means something to p only. It fails with ErrNotFound and *InvalidError.
 func (s *Service) Query(ctx context.Context, p auth.Principal, q Query) (*Answer, error) {
-	return nil, ErrNotFound
+	if err := q.check(); err != nil {
+		return nil, err
+	}
+	asked := question("query", q.IDs, q.Depth, q.Direction, q.FollowAgents, q.Same, q.Since, q.Until, q.Failed, q.Site)
+	from, err := walkPosition(asked, q.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	a := &assembly{s: s, q: q}
+	answer := new(Answer)
+	err = s.view(ctx, func(v *state.View) error {
+		var starts []node
+		for _, id := range q.IDs {
+			t, err := s.target(v, p, id)
+			if err != nil {
+				return err
+			}
+			starts = append(starts, t.node)
+			answer.Focus = append(answer.Focus, t.asked)
+		}
+		a.walk = s.newWalk(v, p, walkQuery{
+			direction: q.Direction, depth: q.Depth, limit: bounded(q.MaxRecords, MaxJobs), same: q.Same, agents: q.FollowAgents,
+			failed: q.Failed, since: q.Since, until: q.Until, site: q.Site, from: from,
+		})
+		if err := a.walk.run(starts); err != nil {
+			return err
+		}
+		answer.Truncated, answer.Next = a.walk.more, a.walk.next(asked)
+		a.focus, a.first = answer.Focus, from.skip == 0
+		return a.load(v)
+	})
+	if err != nil {
+		return nil, err
+	}
+	answer.Graph, err = a.graph(ctx)
+	return answer, err
+}
+
+func (q *Query) check() error {
+	switch {
+	case len(q.IDs) == 0:
+		return &InvalidError{Parameter: "ID", Problem: "is missing"}
+	case len(q.IDs) > maxStarts:
+		return &InvalidError{Parameter: "ID", Value: fmt.Sprint(len(q.IDs)), Problem: fmt.Sprintf("are too many; at most %d are allowed", maxStarts)}
+	case q.Depth < All:
+		return &InvalidError{Parameter: "DEPTH", Value: fmt.Sprint(q.Depth), Allowed: []string{"0", "1", "2", "…", "ALL"}}
+	case q.Direction < Back || q.Direction > Both:
+		return &InvalidError{Parameter: "DIRECTION", Value: fmt.Sprint(int(q.Direction)), Allowed: []string{"BACK", "FORTH", "BOTH"}}
+	case q.Descriptions < 0 || q.Descriptions > 2:
+		return &InvalidError{Parameter: "DESCRIPTIONS", Value: fmt.Sprint(q.Descriptions), Allowed: []string{"0", "1", "2"}}
+	}
+	return nil
 }
