@@ -38,7 +38,8 @@ type layout struct {
 	arcs     []*arc
 	boxes    []*vertex
 	layers   [][]*vertex
-	labelled bool // layers of labels lie between those of boxes
+	labelled bool             // layers of labels lie between those of boxes
+	lanes    map[*vertex]lane // of the vertices that edges reach from the band before
 }
 
 // newLayout lays out boxes and arcs. Arcs from a box to itself are not permitted.
@@ -56,6 +57,7 @@ func newLayout(boxes []box, arcs []*arc) *layout {
 	l.order()
 	l.across()
 	l.along()
+	l.fold()
 	return l
 }
 

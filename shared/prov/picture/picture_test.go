@@ -25,7 +25,7 @@ func readCase(t testing.TB, name string) *prov.Graph {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	g, err := prov.ReadJSON(f, prov.Limits{})
+	g, err := prov.ReadJSON(f, prov.DefaultLimits())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,6 +52,7 @@ func chain(t testing.TB, jobs int) *prov.Graph {
 			Job: fmt.Sprintf("j01ke5nzv%02dfghjkmnpqrstvwxy0", i), Phase: "COMPLETED", Owner: prov.UserRecord{ID: "alice", Name: "Alice Ö."},
 			Created: at(0), Started: at(1), Ended: at(20),
 			Definition: prov.DefinitionRecord{Name: "step", Version: "1"},
+			Attempts:   []prov.AttemptRecord{{Epoch: 1, Site: "meudon", Submitted: at(2), Started: at(3), Ended: at(18), Outcome: prov.OutcomeCommitted}},
 			Inputs:     []prov.InputRecord{{Role: "image", URL: "https://archive.example/m51.fits"}},
 			Results:    []prov.ResultRecord{{ID: "image", Name: fmt.Sprintf("m51-%02d.fits", i+1), MediaType: "image/fits", DerivedFrom: []string{"image"}}},
 		}

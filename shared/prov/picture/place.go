@@ -7,7 +7,7 @@ const (
 	gapNodes  = 16.0 // between boxes of a layer
 	gapTracks = 5.0  // beside an arc that passes
 	gapLayers = 30.0 // between layers, and more where edges are steep
-	gapLabels = 16.0 // between a layer and one of labels
+	gapLabels = 20.0 // between a layer and one of labels
 )
 
 // separation is the least distance of the axes of neighbours in a layer.
@@ -34,9 +34,9 @@ func (l *layout) across() {
 			}
 		}
 	}
-	rounds := 30
+	rounds := 40
 	if l.size() > 20_000 {
-		rounds = 6
+		rounds = 12
 	}
 	for round := range rounds {
 		for i := range l.layers {
@@ -44,7 +44,7 @@ func (l *layout) across() {
 			if round%2 == 1 {
 				layer, ups, downs = l.layers[len(l.layers)-1-i], 0, 1
 			}
-			if round >= rounds-4 {
+			if round >= rounds-10 {
 				ups, downs = 1, 1
 			}
 			settle(layer, ups, downs)
@@ -66,8 +66,10 @@ func (l *layout) across() {
 // pull is how strongly an edge draws its ends to one v: long edges should be straight.
 func pull(a, b *vertex) float64 {
 	switch {
+	case a.label != nil || b.label != nil:
+		return 2
 	case a.node < 0 && b.node < 0:
-		return 8
+		return 12
 	case a.node < 0 || b.node < 0:
 		return 2
 	}
@@ -148,7 +150,7 @@ func (l *layout) gap(i int) float64 {
 	if l.labelled {
 		least = gapLabels
 	}
-	return least + min(steepest*0.12, 60)
+	return least + min(steepest*0.18, 70)
 }
 
 // extent is how much room the layout takes along u and v.
@@ -156,6 +158,9 @@ func (l *layout) extent() (along, across float64) {
 	for _, layer := range l.layers {
 		for _, v := range layer {
 			along, across = max(along, v.u+v.du/2), max(across, v.v+v.after)
+			if way, ok := l.lanes[v]; ok {
+				along = max(along, way.right)
+			}
 		}
 	}
 	return along, across

@@ -1,6 +1,10 @@
 package picture
 
-import "consort/shared/prov"
+import (
+	"strings"
+
+	"consort/shared/prov"
+)
 
 // relation is a kind of edge.
 type relation uint8
@@ -101,7 +105,7 @@ func (d *diagram) classify(r *prov.Record) (relation, string) {
 			continue
 		}
 		if q, isName := v.QName(); isName {
-			return rel, q.Local
+			return rel, strings.TrimSuffix(q.Local, "Relation")
 		}
 		return rel, plain(clip(v.Text(), 80))
 	}

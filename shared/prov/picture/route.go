@@ -189,6 +189,10 @@ func (p *pen) span(v, w *vertex, v0, w0 float64) {
 	}
 	at := p.to(left, v0)
 	p.line(at.x, at.y)
+	if way, ok := p.lanes[w]; ok {
+		p.follow(way, left, v0, right, w0)
+		return
+	}
 	if math.Abs(v0-w0) < 0.05 {
 		at = p.to(right, w0)
 		p.line(at.x, at.y)
