@@ -74,6 +74,7 @@ func (s *Service) Publish(ctx context.Context, bundle *definition.Bundle) error 
 	d := bundle.Definition
 	body := &command.PublishDefinition{
 		Name: d.Name, Version: d.Version, Digest: bundle.Digest, Aliases: d.Aliases, Title: d.Title,
+		Defaults: defaults(d),
 	}
 	for _, f := range bundle.Files {
 		if _, err := s.files.Put(ctx, bytes.NewReader(f.Data), f.Size); err != nil {
@@ -89,6 +90,31 @@ func (s *Service) Publish(ctx context.Context, bundle *definition.Bundle) error 
 		return fmt.Errorf("%w: %s %s: %s", ErrRefused, d.Name, d.Version, result.Message)
 	}
 	return nil
+}
+
+// maxDefaults bounds the bytes of default values in a command. Jobs of a definition with more are not found by
+// the values that they had by default.
+const maxDefaults = 16 << 10
+
+// defaults are the values that jobs have when they give none, in the form in which jobs give them.
+func defaults(d *definition.Definition) []*command.Parameter {
+	values, _ := d.Check(nil, false)
+	var all []*command.Parameter
+	size := 0
+	for v := range values.All() {
+		if !v.Default || v.Secret {
+			continue
+		}
+		size += len(v.Name)
+		for _, text := range v.Values {
+			size += len(text)
+		}
+		all = append(all, &command.Parameter{Name: v.Name, Values: v.Values})
+	}
+	if size > maxDefaults {
+		return nil
+	}
+	return all
 }
 
 // Problems tells what was wrong with definitions that the last PublishAll left out: one line each, with file, line

@@ -51,6 +51,9 @@ type CreateRequest struct {
 	Definition string // name, or name@version
 	Request
 	Run bool
+	// Reuse takes over the results of an earlier job that was asked for the same, where p may read one and
+	// its files are there; else the job runs. It needs Run.
+	Reuse bool
 	// Key makes the request safe to repeat: the same key of the same principal gives the same job. Empty:
 	// one is made.
 	Key string
@@ -72,25 +75,45 @@ func (s *Service) Create(ctx context.Context, p auth.Principal, r CreateRequest)
 	if len(r.Key) > MaxKey {
 		return nil, fmt.Errorf("%w: the Idempotency-Key is longer than %d bytes", ErrInvalid, MaxKey)
 	}
+	if r.Reuse && !r.Run {
+		return nil, fmt.Errorf("%w: earlier results are reused by a job that runs at once: ask for PHASE=RUN, too", ErrInvalid)
+	}
 	if low, _, err := s.cfg.Files.Low(); err != nil || low {
 		return nil, fmt.Errorf("create a job: %w", content.ErrDiskLow)
 	}
-	entry, err := s.cfg.Definitions.Get(r.Definition)
+	body, hash, err := s.prepare(ctx, p, r)
 	if err != nil {
 		return nil, err
+	}
+	if r.Key == "" {
+		r.Key = ids.NewKey()
+	}
+	if r.Reuse {
+		if made, err := s.reuse(ctx, p, r.Key, hash, body); made != nil || err != nil {
+			return made, err
+		}
+	}
+	return s.create(ctx, p, r.Key, hash, body)
+}
+
+// prepare checks a request and makes the command for it, and the hash by which its repeat is known.
+func (s *Service) prepare(ctx context.Context, p auth.Principal, r CreateRequest) (*command.CreateJob, []byte, error) {
+	entry, err := s.cfg.Definitions.Get(r.Definition)
+	if err != nil {
+		return nil, nil, err
 	}
 	d := entry.Definition
 	asked, err := s.resolve(ctx, p, d, r.Request, r.Run)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	hash, err := requestHash(r, asked)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	parameters, folded, err := s.fold(ctx, asked.parameters)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if folded != nil {
 		asked.inputs = append(asked.inputs, folded)
@@ -117,13 +140,10 @@ func (s *Service) Create(ctx context.Context, p auth.Principal, r CreateRequest)
 	if r.Destroy != nil {
 		body.DestructionUs = r.Destroy.UnixMicro()
 	}
-	return s.create(ctx, p, r.Key, hash, body)
+	return body, hash, nil
 }
 
 func (s *Service) create(ctx context.Context, p auth.Principal, key string, hash []byte, body *command.CreateJob) (*Created, error) {
-	if key == "" {
-		key = ids.NewKey()
-	}
 	body.Id = ids.NewJob(s.cfg.Now())
 	result, err := s.propose(ctx, &command.Command{
 		Principal: p.Owner(), RequestKey: key, RequestHash: hash,
@@ -150,6 +170,9 @@ func requestHash(r CreateRequest, asked *resolved) ([]byte, error) {
 	}
 	if r.Destroy != nil {
 		body.DestructionUs = r.Destroy.UnixMicro()
+	}
+	if r.Reuse {
+		body.ReuseOf = "any"
 	}
 	body.Resources = mergeResources(nil, asked.resources, r.Request)
 	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(body)

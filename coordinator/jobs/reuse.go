@@ -1,0 +1,120 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+
+	"consort/coordinator/auth"
+	"consort/coordinator/command"
+	"consort/coordinator/state"
+	"consort/shared/uws"
+)
+
+const (
+	// maxComputed bounds the jobs that Computed returns.
+	maxComputed = 10
+	// maxComputedLooked bounds those it looks at.
+	maxComputedLooked = 1000
+)
+
+// Computed lists the jobs that computed what r asks for: completed, with their files, of the same definition,
+// inputs and parameters, and such that p may read them. Newest come first. A request with a secret, or with an
+// input whose content is not known, was never computed. It fails as Create does.
+func (s *Service) Computed(ctx context.Context, p auth.Principal, r CreateRequest) ([]*state.Job, error) {
+	if err := s.cfg.Guard.Allow(p, auth.CreateJob, ""); err != nil {
+		return nil, err
+	}
+	r.Run = true
+	body, _, err := s.prepare(ctx, p, r)
+	if err != nil {
+		return nil, err
+	}
+	return s.computed(ctx, p, body)
+}
+
+// ComputedLike is Computed for what a job that p may read was asked for; the job itself is left out.
+func (s *Service) ComputedLike(ctx context.Context, p auth.Principal, id string) ([]*state.Job, error) {
+	body := new(command.CreateJob)
+	err := s.view(ctx, func(v *state.View) error {
+		j, err := head(v, "", id)
+		if err != nil {
+			return err
+		}
+		if err := s.cfg.Guard.Allow(p, auth.ReadJob, j.Owner); err != nil {
+			return err
+		}
+		spec, err := v.Spec(id) // large values stay folded, as they are in the digest
+		if err != nil {
+			return err
+		}
+		body = &command.CreateJob{
+			Id: id, Definition: j.Definition, Version: j.DefinitionVersion, Digest: j.Digest,
+			Parameters: spec.Parameters, Inputs: spec.Inputs,
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.computed(ctx, p, body)
+}
+
+func (s *Service) computed(ctx context.Context, p auth.Principal, body *command.CreateJob) ([]*state.Job, error) {
+	var found []*state.Job
+	err := s.view(ctx, func(v *state.View) error {
+		d, err := v.Definition(body.Definition, body.Version)
+		if err != nil {
+			return err
+		}
+		digest, ok := state.RequestDigest(body.Digest, body.Inputs, body.Parameters, d.Defaults)
+		if !ok {
+			return nil
+		}
+		page, _, err := v.Computed(digest, nil, maxComputedLooked)
+		if err != nil {
+			return err
+		}
+		for _, f := range page {
+			j, err := v.Job(f.Job)
+			if errors.Is(err, state.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if j.Id != body.Id && uws.Phase(j.Phase) == uws.Completed && s.cfg.Guard.Allow(p, auth.ReadJob, j.Owner) == nil {
+				found = append(found, j)
+			}
+			if len(found) == maxComputed {
+				break
+			}
+		}
+		return nil
+	})
+	return found, err
+}
+
+// reuse makes a job that takes over the results of an earlier one; nil when there is none.
+func (s *Service) reuse(ctx context.Context, p auth.Principal, key string, hash []byte, body *command.CreateJob) (*Created, error) {
+	candidates, err := s.computed(ctx, p, body)
+	if err != nil {
+		return nil, err
+	}
+	for _, old := range candidates {
+		body.ReuseOf = old.Id
+		made, err := s.create(ctx, p, key, hash, body)
+		switch {
+		case err == nil:
+			return made, nil
+		case errors.Is(err, ErrKeyConflict), !refused(err):
+			return nil, err
+		}
+	}
+	body.ReuseOf = ""
+	return nil, nil
+}
+
+// refused tells that the state did not let a job be reused: it went meanwhile, or has too many files.
+func refused(err error) bool {
+	return errors.Is(err, ErrNotFound) || errors.Is(err, ErrIllegalPhase) || errors.Is(err, ErrInvalid) || errors.Is(err, ErrTooLarge)
+}
