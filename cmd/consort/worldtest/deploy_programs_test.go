@@ -18,14 +18,15 @@ import (
 type dev struct {
 	*world
 	http, sftp string
+	more       []string
 	server     *process
 	earlier    []*process
 }
 
-// newDev starts a world that dies at a failpoint, if one is named.
-func newDev(t *testing.T, failpoint string) *dev {
+// newDev starts a world that dies at a failpoint, if one is named. It has the definitions of more folders, too.
+func newDev(t *testing.T, failpoint string, more ...string) *dev {
 	t.Helper()
-	d := &dev{world: newWorld(t), http: "127.0.0.1:0", sftp: "127.0.0.1:0"}
+	d := &dev{world: newWorld(t), http: "127.0.0.1:0", sftp: "127.0.0.1:0", more: more}
 	d.world.start = func(t testing.TB) { d.launch(t, "") }
 	d.world.stop = func(t testing.TB) { d.server.stop() }
 	d.world.logs = func() string { return logsOf(d.earlier) }
@@ -36,8 +37,11 @@ func newDev(t *testing.T, failpoint string) *dev {
 func (d *dev) launch(t testing.TB, failpoint string) {
 	t.Helper()
 	consort, _ := programs(t)
-	d.server = launch(t, failpoint, consort, "dev", "--data", filepath.Join(d.dir, "data"), "--definitions", d.definitions,
-		"--http", d.http, "--sftp", d.sftp, "--log-level", "debug")
+	argv := []string{consort, "dev", "--data", filepath.Join(d.dir, "data"), "--http", d.http, "--sftp", d.sftp, "--log-level", "debug"}
+	for _, folder := range append([]string{d.definitions}, d.more...) {
+		argv = append(argv, "--definitions", folder)
+	}
+	d.server = launch(t, failpoint, argv...)
 	d.earlier = append(d.earlier, d.server)
 	ready := d.server.ready()
 	d.url, d.http, d.sftp = ready["http"], strings.TrimPrefix(ready["http"], "http://"), ready["sftp"]

@@ -108,8 +108,8 @@ func survive(u *user, killAndRestart func()) {
 	}
 	submitted := make(chan answer, 1)
 	go func() { // the answer may come from the process that is started again
-		id, err := u.client.Submit(u.Context(), work)
-		submitted <- answer{id, err}
+		made, err := u.client.Submit(u.Context(), work)
+		submitted <- answer{made.ID, err}
 	}()
 	killAndRestart()
 	var job answer

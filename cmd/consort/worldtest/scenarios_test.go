@@ -318,11 +318,11 @@ func idempotency(u *user) {
 	ids := make(chan string, 8)
 	for range cap(ids) {
 		go func() {
-			id, err := u.client.Submit(u.Context(), s)
+			made, err := u.client.Submit(u.Context(), s)
 			if err != nil {
 				u.Error(err)
 			}
-			ids <- id
+			ids <- made.ID
 		}()
 	}
 	first := <-ids
@@ -337,8 +337,8 @@ func idempotency(u *user) {
 	}
 	other := submission("probe", "text", "another")
 	other.Key = s.Key
-	if id, err := u.client.Submit(u.Context(), other); err == nil {
-		u.Errorf("another request with the same key gave %s", id)
+	if made, err := u.client.Submit(u.Context(), other); err == nil {
+		u.Errorf("another request with the same key gave %s", made.ID)
 	}
 	if n := strings.Count(u.fetch("/rest/probe"), "idempotent"); n != 1 {
 		u.Errorf("the list has %d such jobs", n)
