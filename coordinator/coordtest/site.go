@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -29,6 +31,8 @@ type Site struct {
 	boot    string
 	started time.Time
 	journal []siteapi.AttemptInfo // what Take returned, until it is to be forgotten
+	number  uint64                // of the last fragment that was signed
+	last    string                // SHA-256 of its payload
 }
 
 // AddSite invites a site and enrols it.
@@ -181,9 +185,30 @@ func (a *Attempt) Commit(facts siteapi.Facts, outputs ...Output) siteapi.Answer 
 	a.Site.t.Helper()
 	request := a.Stage(outputs...)
 	request.Facts = facts
+	request.Fragment = a.Sign("committed", request.Hash, facts)
 	var answer siteapi.Answer
 	a.Site.call(a.Path()+"/commit", request, &answer)
 	return answer
+}
+
+// Sign makes the site's next fragment of provenance, as an agent does at the end of an attempt.
+func (a *Attempt) Sign(outcome, manifestHash string, facts siteapi.Facts) *siteapi.Fragment {
+	s := a.Site
+	s.t.Helper()
+	p := siteapi.FragmentPayload{
+		Site: s.Site, ClusterID: s.ClusterID, Number: s.number + 1, Previous: s.last, Job: a.Job, Epoch: a.Epoch,
+		Digest: a.Definition.Digest, Outcome: outcome, ManifestHash: manifestHash, Facts: facts, Time: time.Now(),
+	}
+	for _, in := range a.Inputs {
+		p.Inputs = append(p.Inputs, siteapi.File{Path: in.Name, SHA256: in.SHA256, Size: in.Size})
+	}
+	f, err := siteapi.SignFragment(s.key, p)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	sum := sha256.Sum256(f.Payload)
+	s.number, s.last = p.Number, hex.EncodeToString(sum[:])
+	return f
 }
 
 // Stage pushes, seals and stages the outputs, and returns the request that commits them.
@@ -220,7 +245,7 @@ func manifest(outputs []Output) (files []siteapi.File, parts [][]siteapi.Manifes
 // Fail ends the attempt without results.
 func (a *Attempt) Fail(class, message string, facts siteapi.Facts) {
 	a.Site.t.Helper()
-	a.Site.call(a.Path()+"/fail", siteapi.FailRequest{Class: class, Message: message, Facts: facts}, nil)
+	a.Site.call(a.Path()+"/fail", siteapi.FailRequest{Class: class, Message: message, Facts: facts, Fragment: a.Sign("failed", "", facts)}, nil)
 }
 
 // Dial opens an SSH connection to the coordinator with the site's key. The caller closes it.
