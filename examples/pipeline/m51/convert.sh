@@ -28,7 +28,12 @@ fi
 columns=$(number 22)
 rows=$(number 26)
 offset=$((($(number 86) - 1) * 2))
-title=$(dd if="$header" bs=1 skip=638 count=384 2>/dev/null | tr '\000' '\n' | sed q)
+title=$(dd if="$header" bs=1 skip=638 count=384 2>/dev/null | tr '\000' '\n' | sed -e "s/'/''/g" -e q)
+length=$((columns * rows * 2))
+if [ "$(wc -c <"$pixels")" -lt $((offset + length)) ]; then
+	echo "$pixels: has less than the $columns by $rows pixels of the header" >&2
+	exit 1
+fi
 
 cards=$(
 	cat <<-END
@@ -46,5 +51,5 @@ cards=$(
 )
 printf '%s\n' "$cards" | awk '{ printf "%-80.80s", $0 }'
 pad $(($(printf '%s\n' "$cards" | wc -l) * 80)) '\040'
-tail -c +$((offset + 1)) "$pixels" | head -c $((columns * rows * 2))
-pad $((columns * rows * 2)) '\000'
+tail -c +$((offset + 1)) "$pixels" | head -c "$length"
+pad "$length" '\000'
