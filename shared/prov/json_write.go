@@ -138,7 +138,12 @@ func (j *jsonWriter) record(r *Record) {
 			j.out.Write(j.scratch)
 		}
 	}
-	attrs := placedAttrs(r)
+	j.attributes(placedAttrs(r))
+	j.close()
+}
+
+// attributes writes attributes of which those of equal names stand together.
+func (j *jsonWriter) attributes(attrs []Attr) {
 	for len(attrs) > 0 {
 		n := 1
 		for n < len(attrs) && attrs[n].Name == attrs[0].Name {
@@ -147,7 +152,6 @@ func (j *jsonWriter) record(r *Record) {
 		j.attribute(attrs[:n])
 		attrs = attrs[n:]
 	}
-	j.close()
 }
 
 // attribute writes all attributes of one name.

@@ -1,0 +1,300 @@
+package prov
+
+import (
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+	"strconv"
+
+	"consort/shared/votable"
+)
+
+// TableInfo describes one table of provenance.
+type TableInfo struct {
+	Name        string // e.g. "wasGeneratedBy"
+	Description string
+	Utype       string // the class that the rows are of
+	Columns     []votable.Field
+}
+
+// attributeTable holds what no column of the other tables has, bundleTable the bundles.
+const (
+	attributeTable = "attribute"
+	bundleTable    = "bundle"
+)
+
+// Tables lists the tables of a model: one for every class, one of bundles, and one of the attributes that
+// have no column elsewhere. Columns that end in _id refer to rows of other tables.
+func Tables(m Model) []TableInfo {
+	var tables []TableInfo
+	for _, s := range sections(m) {
+		tables = append(tables, s.table())
+	}
+	return append(tables,
+		TableInfo{Name: bundleTable, Description: "Bundles, each a set of records with a name of its own", Utype: "prov:Bundle",
+			Columns: []votable.Field{textColumn("id", "meta.id;meta.main", "prov:Bundle.id", "")}},
+		TableInfo{Name: attributeTable, Description: "Attributes without a column in the other tables", Columns: []votable.Field{
+			textColumn("owner", "meta.id.parent", "", "The id of the row that has the attribute"),
+			textColumn("owner_table", "meta.table", "", "The table of that row"),
+			textColumn("name", "meta.id", "", ""), textColumn("value", "", "", ""), textColumn("datatype", "meta.code.class", "", ""),
+			textColumn("language", "meta.code", "", "The language of the value, if it has one"),
+			bundleColumn,
+		}})
+}
+
+var bundleColumn = textColumn("bundle_id", "meta.id.parent", "", "The bundle of the record; none: it is of the document itself")
+
+// textColumn makes a column of texts. Any text may stand in it, see xml_escape.go.
+func textColumn(name, ucd, utype, about string) votable.Field {
+	return votable.Field{Name: name, Datatype: votable.UnicodeChar, Arraysize: "*", UCD: ucd, Utype: utype, Description: about}
+}
+
+func timeColumn(name, utype string) votable.Field {
+	return votable.Field{Name: name, Datatype: votable.Char, Arraysize: "*", XType: "timestamp", UCD: timeUCDs[name], Utype: utype}
+}
+
+var timeUCDs = map[string]string{"startTime": "time.start", "endTime": "time.end", "time": "time", "generatedAtTime": "time.creation", "invalidatedAtTime": "time.end"}
+
+// table describes the table of a section.
+func (s *section) table() TableInfo {
+	t := TableInfo{Name: s.name, Description: s.about, Utype: "prov:" + rdfTerms[s.kind].class}
+	if s.class != "" {
+		t.Utype = "voprov:" + s.class
+	}
+	kind := &shapes[s.kind]
+	if !kind.bare {
+		t.Columns = append(t.Columns, textColumn("id", "meta.id;meta.main", s.utype("id"), ""))
+	}
+	for i, r := range kind.refs {
+		t.Columns = append(t.Columns, textColumn(s.formalKey(i).Local+"_id", "meta.id", s.utype(r.name), ""))
+	}
+	for _, name := range kind.times {
+		t.Columns = append(t.Columns, timeColumn(name, s.utype(name)))
+	}
+	for _, f := range s.fields {
+		switch {
+		case f.mode == moment:
+			t.Columns = append(t.Columns, timeColumn(f.name, s.utype(f.name)))
+		case f.name == "usageDescription", f.name == "generationDescription":
+			t.Columns = append(t.Columns, textColumn(f.name+"_id", "meta.id", s.utype(f.name), ""))
+		default:
+			t.Columns = append(t.Columns, textColumn(f.name, f.ucd, s.utype(f.name), ""))
+		}
+	}
+	for _, l := range s.links {
+		t.Columns = append(t.Columns, textColumn(l.name+"_id", "meta.id", s.utype(l.name), ""))
+	}
+	t.Columns = append(t.Columns, bundleColumn)
+	return t
+}
+
+// voFormal are the ids, times and references of the IVOA model that are no fields of a section.
+var voFormal = map[string]bool{
+	"Entity.id": true, "DatasetEntity.id": true, "ValueEntity.id": true, "Activity.id": true, "Agent.id": true,
+	"Activity.startTime": true, "Activity.endTime": true, "Used.time": true, "Used.entity": true, "WasGeneratedBy.activity": true,
+	"WasAssociatedWith.agent": true, "WasAttributedTo.agent": true, "Entity.entityDescription": true, "DatasetEntity.entityDescription": true,
+	"ValueEntity.entityDescription": true, "Activity.activityDescription": true, "Parameter.parameterDescription": true, "Parameter.valueEntity": true,
+	"ConfigFile.configFileDescription": true, "WasConfiguredBy.parameter": true, "WasConfiguredBy.configFile": true,
+}
+
+// utype gives the utype of a column: that of the IVOA model's VO-DML where it has one, else one made in the
+// same way of the classes of PROV.
+func (s *section) utype(name string) string {
+	if s.class != "" && (voFormal[s.class+"."+name] || slices.ContainsFunc(s.fields, func(f field) bool { return f.name == name })) {
+		return "voprov:" + s.class + "." + name
+	}
+	return "prov:" + rdfTerms[s.kind].class + "." + name
+}
+
+// Rows goes through the rows of a table: a cell for each column, nil, a string or a time.Time. There are none
+// of a table that Tables does not list.
+func Rows(g *Graph, m Model, table string) iter.Seq[[]any] { return rows(views(g, m), table) }
+
+// bundleView is the view of the document, or of a bundle named by a string.
+type bundleView struct {
+	*view
+	bundle any
+}
+
+func views(g *Graph, m Model) []bundleView {
+	all := []bundleView{{newView(g, m), nil}}
+	for _, b := range g.bundles {
+		all = append(all, bundleView{newView(b.graph, m), b.id.String()})
+	}
+	return all
+}
+
+func rows(views []bundleView, table string) iter.Seq[[]any] {
+	return func(yield func([]any) bool) {
+		blanks := 0
+		for _, v := range views {
+			if !v.table(table, &blanks, yield) {
+				return
+			}
+		}
+	}
+}
+
+// table yields the rows of a table. Relations without id have the names _:n1, _:n2, … as in PROV-JSON, of
+// which blanks were given before.
+func (v *bundleView) table(name string, blanks *int, yield func([]any) bool) bool {
+	switch name {
+	case bundleTable:
+		return v.bundle == nil || yield([]any{v.bundle})
+	case attributeTable:
+		return v.attributes(blanks, yield)
+	}
+	i := slices.IndexFunc(v.sections, func(s section) bool { return s.name == name })
+	if i < 0 {
+		return false
+	}
+	s := &v.sections[i]
+	return v.visit(blanks, func(r *Record, id string) bool {
+		return v.section(r) != s || yield(v.row(s, r, id))
+	})
+}
+
+// visit goes through all records of the view, each with the text of its id.
+func (v *view) visit(blanks *int, each func(r *Record, id string) bool) bool {
+	for k := Entity; k <= lastKind; k++ {
+		for r := range v.records(k) {
+			id := r.ID.String()
+			if id == "" {
+				*blanks++
+				id = "_:n" + strconv.Itoa(*blanks)
+			}
+			if !each(r, id) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (v *bundleView) row(s *section, r *Record, id string) []any {
+	var cells []any
+	kind := &shapes[s.kind]
+	if !kind.bare {
+		cells = append(cells, id)
+	}
+	for i := range kind.refs {
+		cells = append(cells, nameCell(r.Ref(i)))
+	}
+	for i := range kind.times {
+		cells = append(cells, r.times()[i])
+	}
+	fields, _ := v.show(s, r)
+	for i, values := range fields {
+		cells = append(cells, fieldCell(&s.fields[i], values))
+	}
+	for _, l := range s.links {
+		cells = append(cells, nameCell(v.link(l.how, r)))
+	}
+	return append(cells, v.bundle)
+}
+
+func nameCell(q QName) any {
+	if q.IsZero() {
+		return nil
+	}
+	return q.String()
+}
+
+func fieldCell(f *field, values []Value) any {
+	if len(values) == 0 {
+		return nil
+	}
+	text := single(values).text
+	if f.mode == moment {
+		t, _ := parseTime(text) // the field takes nothing else
+		return t
+	}
+	return text
+}
+
+func (v *bundleView) attributes(blanks *int, yield func([]any) bool) bool {
+	return v.visit(blanks, func(r *Record, id string) bool {
+		s := v.section(r)
+		_, rest := v.show(s, r)
+		for _, a := range rest {
+			var lang any
+			if a.Value.lang != "" {
+				lang = a.Value.lang
+			}
+			if !yield([]any{id, s.name, a.Name.String(), a.Value.text, a.Value.typ.String(), lang, v.bundle}) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// WriteVOTable writes the graph as one VOTable document with the tables of a model, row by row. There is no
+// official layout; ours has a table for every class and a column for every attribute of the model.
+func WriteVOTable(w io.Writer, g *Graph, m Model) error {
+	return writeTables(w, g, m, Tables(m))
+}
+
+// WriteTable writes one of the tables of WriteVOTable alone. The error is an ErrNotFound if there is none of
+// that name.
+func WriteTable(w io.Writer, g *Graph, m Model, table string) error {
+	tables := Tables(m)
+	i := slices.IndexFunc(tables, func(t TableInfo) bool { return t.Name == table })
+	if i < 0 {
+		return fmt.Errorf("%w: table %.80q", ErrNotFound, table)
+	}
+	return writeTables(w, g, m, tables[i:i+1])
+}
+
+func writeTables(w io.Writer, g *Graph, m Model, tables []TableInfo) error {
+	var out *votable.Writer
+	all := views(g, m)
+	for i := range tables {
+		t := &tables[i]
+		meta := votable.Meta{Name: t.Name, Description: t.Description, TableUtype: t.Utype, Utype: "voprov:Provenance", Fields: t.Columns}
+		var err error
+		if i == 0 {
+			meta.Infos = namespaceInfos(g)
+			out, err = votable.NewWriter(w, meta)
+		} else {
+			err = out.NextTable(meta)
+		}
+		if err == nil {
+			err = writeRows(out, rows(all, t.Name))
+		}
+		if err != nil {
+			return fmt.Errorf("writing PROV-VOTABLE: table %s: %w", t.Name, err)
+		}
+	}
+	if err := out.Close(); err != nil {
+		return fmt.Errorf("writing PROV-VOTABLE: %w", err)
+	}
+	return nil
+}
+
+// namespaceInfos tell what the prefixes of the names in the tables stand for.
+func namespaceInfos(g *Graph) []votable.Info {
+	var infos []votable.Info
+	for _, ns := range g.Namespaces() {
+		infos = append(infos, votable.Info{Name: "prefix", Value: ns.Prefix, Text: ns.IRI})
+	}
+	if fed := fedPrefix(g); g.iri(fed) == "" {
+		infos = append(infos, votable.Info{Name: "prefix", Value: fed, Text: IRIFed})
+	}
+	return infos
+}
+
+func writeRows(out *votable.Writer, rows iter.Seq[[]any]) error {
+	for row := range rows {
+		for i, cell := range row {
+			if text, ok := cell.(string); ok {
+				row[i] = xmlSafe(text)
+			}
+		}
+		if err := out.Row(row...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
