@@ -97,27 +97,17 @@ func (a *assembly) load(v *state.View) error {
 
 // graph puts the answer together.
 func (a *assembly) graph(ctx context.Context) (*prov.Graph, error) {
-	namespaces, err := prov.Namespaces(a.authority)
-	if err != nil {
-		return nil, err
-	}
-	if a.whole, err = prov.New(namespaces...); err != nil {
-		return nil, err
-	}
+	var order []string
 	for _, n := range a.walk.order {
-		f := a.loaded[n.name]
-		if n.kind != jobNode || f == nil {
-			continue
-		}
-		g, err := a.record(ctx, f)
-		if err != nil {
-			return nil, err
-		}
-		if err := a.whole.Merge(g); err != nil {
-			return nil, fmt.Errorf("add job %s: %w", n.name, err)
+		if n.kind == jobNode && a.loaded[n.name] != nil {
+			order = append(order, n.name)
 		}
 	}
-	out, err := prov.New(namespaces...)
+	var err error
+	if a.whole, err = a.records(ctx, order); err != nil {
+		return nil, err
+	}
+	out, err := prov.New(a.whole.Namespaces()...)
 	if err != nil {
 		return nil, err
 	}
@@ -128,6 +118,28 @@ func (a *assembly) graph(ctx context.Context) (*prov.Graph, error) {
 		return nil, err
 	}
 	return out, a.complete(ctx, out)
+}
+
+// records is one graph of the records of loaded jobs.
+func (a *assembly) records(ctx context.Context, order []string) (*prov.Graph, error) {
+	namespaces, err := prov.Namespaces(a.authority)
+	if err != nil {
+		return nil, err
+	}
+	whole, err := prov.New(namespaces...)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range order {
+		g, err := a.record(ctx, a.loaded[id])
+		if err != nil {
+			return nil, err
+		}
+		if err := whole.Merge(g); err != nil {
+			return nil, fmt.Errorf("add job %s: %w", id, err)
+		}
+	}
+	return whole, nil
 }
 
 func (a *assembly) record(ctx context.Context, f *facts) (*prov.Graph, error) {
