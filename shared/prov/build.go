@@ -2,8 +2,6 @@ package prov
 
 import (
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -23,7 +21,7 @@ func FromRecord(rec JobRecord, authority string) (*Graph, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &builder{g: g, rec: &rec, job: JobID(rec.Job), owner: UserID(anonymous), plan: DefinitionID(rec.Definition.Name, rec.Definition.Version)}
+	b := &builder{g: g, rec: &rec, authority: authority, job: JobID(rec.Job), owner: UserID(anonymous), plan: DefinitionID(rec.Definition.Name, rec.Definition.Version)}
 	if rec.Owner.ID != "" {
 		b.owner = UserID(rec.Owner.ID)
 	}
@@ -36,7 +34,10 @@ func FromRecord(rec JobRecord, authority string) (*Graph, error) {
 	b.attempts()
 	b.transfers()
 	b.results()
+	b.reuse()
 	b.logs()
+	b.record()
+	b.internal()
 	if b.err != nil {
 		return nil, fmt.Errorf("making the provenance of job %.40q: %w", rec.Job, b.err)
 	}
@@ -62,26 +63,39 @@ var (
 	typeDescription = voprovTerm("DescriptionRelation")
 	typeRelated     = voprovTerm("RelatedToRelation")
 	typeConfigured  = voprovTerm("ConfigurationRelation")
+	typeBundle      = provTerm("Bundle")
+	typeRecord      = fedTerm("ProvenanceRecord")
+	typeRetraction  = fedTerm("Retraction")
+	typeSoftware    = fedTerm("Software")
+	typeScript      = fedTerm("Script")
+	typeCachedFrom  = fedTerm("cachedFrom")
 
-	nameSHA256  = fedTerm("sha256")
-	nameBytes   = fedTerm("bytes")
-	nameWanted  = fedTerm("requestedInput")
-	nameDefault = fedTerm("isDefault")
-	nameSecret  = fedTerm("isSecret")
-	nameError   = fedTerm("error")
-	nameClass   = fedTerm("errorClass")
-	namePhase   = uwsTerm("phase")
-	nameName    = voprovTerm("name")
-	nameVO      = voprovTerm("role")
+	nameSHA256      = fedTerm("sha256")
+	nameBytes       = fedTerm("bytes")
+	nameWanted      = fedTerm("requestedInput")
+	nameDefault     = fedTerm("isDefault")
+	nameSecret      = fedTerm("isSecret")
+	namePrivate     = fedTerm("isPrivate")
+	nameReason      = fedTerm("reason")
+	nameSite        = fedTerm("site")
+	nameORCID       = fedTerm("orcid")
+	nameOutcome     = fedTerm("outcome")
+	nameError       = fedTerm("error")
+	nameClass       = fedTerm("errorClass")
+	namePhase       = uwsTerm("phase")
+	nameName        = voprovTerm("name")
+	nameContentType = voprovTerm("contentType")
+	nameVO          = voprovTerm("role")
 )
 
 // builder adds the records of one job; the first error stays.
 type builder struct {
-	g     *Graph
-	rec   *JobRecord
-	job   QName
-	owner QName
-	plan  QName
+	g         *Graph
+	rec       *JobRecord
+	authority string
+	job       QName
+	owner     QName
+	plan      QName
 	// several tells which input roles have more than one file, whose names then carry a number.
 	several map[string]int
 	// sources finds the entity and the usage of inputs by role and number.
@@ -139,6 +153,12 @@ func (l *attrList) positive(name QName, n int64) {
 	}
 }
 
+func (l *attrList) double(name QName, f *float64) {
+	if f != nil {
+		l.put(name, Double(*f))
+	}
+}
+
 func (l *attrList) failure(e *ErrorRecord) {
 	if e != nil {
 		l.text(nameClass, e.Class)
@@ -174,15 +194,18 @@ func (b *builder) theJob() {
 	l.text(uwsTerm("jobId"), rec.Job)
 	l.text(uwsTerm("runId"), rec.RunID)
 	l.time(uwsTerm("creationTime"), rec.Created)
+	l.time(fedTerm("queuedAt"), rec.Queued)
 	l.time(uwsTerm("quote"), rec.Quote)
 	l.positive(uwsTerm("executionDuration"), rec.Duration)
 	l.positive(fedTerm("attempts"), int64(len(rec.Attempts)))
 	d := b.deciding()
-	if d != nil && d.Exit != nil {
-		l.put(fedTerm("exitCode"), Int(*d.Exit))
+	if d != nil {
+		l.end(d)
 	}
 	l.failure(rec.Error)
-	if d == nil || d.Started.IsZero() {
+	if rec.ReusedFrom != "" {
+		l.put(typeCachedFrom, Name(JobID(rec.ReusedFrom)))
+	} else if d == nil || d.Started.IsZero() {
 		for i := range rec.Inputs {
 			l.put(nameWanted, Name(inputEntity(&rec.Inputs[i])))
 		}
@@ -197,6 +220,18 @@ func (b *builder) theJob() {
 	}
 }
 
+// end states how a code ended and what it used.
+func (l *attrList) end(a *AttemptRecord) {
+	if a.Exit != nil {
+		l.put(fedTerm("exitCode"), Int(*a.Exit))
+	}
+	l.text(fedTerm("signal"), a.Signal)
+	l.double(fedTerm("cpuSeconds"), a.CPUSeconds)
+	l.double(fedTerm("wallSeconds"), a.WallSeconds)
+	l.positive(fedTerm("maxRSS"), a.MaxRSS)
+	l.positive(fedTerm("cores"), int64(a.Cores))
+}
+
 func (b *builder) user() {
 	var l attrList
 	name := b.rec.Owner.Name
@@ -209,7 +244,7 @@ func (b *builder) user() {
 		name = anonymous
 	}
 	l.text(nameName, name)
-	l.text(fedTerm("orcid"), b.rec.Owner.ORCID)
+	l.text(nameORCID, b.rec.Owner.ORCID)
 	b.add(Record{Kind: Agent, ID: b.owner, Attrs: l})
 }
 
@@ -239,135 +274,15 @@ func (b *builder) describe(what, by QName, typ QName) {
 	b.add(Record{Kind: Influence, Refs: []QName{what, by}, Attrs: []Attr{{nameType, Name(typ)}}})
 }
 
-func (b *builder) definition() {
-	d := &b.rec.Definition
-	var l attrList
-	l.types(provTerm("Plan"), voprovTerm("ActivityDescription"))
-	l.text(nameLabel, strings.TrimSpace(d.Name+" "+d.Version))
-	l.text(nameName, d.Name)
-	l.text(voprovTerm("version"), d.Version)
-	l.text(voprovTerm("title"), d.Title)
-	l.text(voprovTerm("description"), d.Description)
-	l.text(voprovTerm("type"), d.Type)
-	l.text(voprovTerm("subtype"), d.Subtype)
-	l.text(voprovTerm("docurl"), d.Doc)
-	l.text(nameSHA256, d.Digest)
-	b.add(Record{Kind: Entity, ID: b.plan, Attrs: l})
-	b.describe(b.job, b.plan, typeDescription)
-	for _, p := range d.Parameters {
-		b.parameterDescription(p)
+// record states the record of the job itself. Its attribution to the coordinators says that some activity of theirs
+// made it (PROV-DM section 5.3.2), which is of no interest by itself.
+func (b *builder) record() {
+	if b.rec.Controller.Name == "" {
+		return
 	}
-	for _, f := range d.Inputs {
-		b.fileDescription(PartUsed, "UsageDescription", f)
-	}
-	for _, f := range d.Outputs {
-		b.fileDescription(PartGenerated, "GenerationDescription", f)
-	}
-}
-
-// part names a part of the job's definition.
-func (b *builder) part(part, what string) QName {
-	return DefinitionPartID(b.rec.Definition.Name, b.rec.Definition.Version, part, what)
-}
-
-func (b *builder) parameterDescription(p ParameterDescription) {
-	var l attrList
-	l.types(voprovTerm("ParameterDescription"))
-	l.text(nameName, p.Name)
-	l.text(voprovTerm("valueType"), p.Type)
-	l.text(voprovTerm("description"), p.Description)
-	l.text(voprovTerm("unit"), p.Unit)
-	l.text(voprovTerm("ucd"), p.UCD)
-	l.text(voprovTerm("utype"), p.Utype)
-	l.text(voprovTerm("min"), p.Min)
-	l.text(voprovTerm("max"), p.Max)
-	if p.Secret {
-		l.put(nameSecret, Boolean(true))
-	} else {
-		for _, o := range p.Options {
-			l.put(voprovTerm("options"), String(o))
-		}
-		if p.Default != nil {
-			l.put(voprovTerm("default"), String(*p.Default))
-		}
-	}
-	id := b.part(PartParameter, p.Name)
+	id := RecordID(b.rec.Job)
+	l := attrList{{nameType, Name(typeBundle)}, {nameType, Name(typeRecord)}, {nameLabel, String("provenance of " + b.rec.Job)}}
+	l.time(voprovTerm("generatedAtTime"), b.rec.Ended)
 	b.add(Record{Kind: Entity, ID: id, Attrs: l})
-	b.describe(b.plan, id, typeRelated)
-}
-
-func (b *builder) fileDescription(part, class string, f FileDescription) {
-	var l attrList
-	l.types(voprovTerm(class))
-	l.text(nameVO, f.Role)
-	l.text(voprovTerm("type"), f.Usage)
-	l.text(voprovTerm("description"), f.Description)
-	l.text(voprovTerm("multiplicity"), f.Multiplicity)
-	for _, c := range f.ContentTypes {
-		l.text(voprovTerm("contentType"), c)
-	}
-	id := b.part(part, f.Role)
-	b.add(Record{Kind: Entity, ID: id, Attrs: l})
-	b.describe(b.plan, id, typeRelated)
-}
-
-func (b *builder) parameters() {
-	described := map[string]bool{}
-	secret := map[string]bool{}
-	for _, p := range b.rec.Definition.Parameters {
-		described[p.Name], secret[p.Name] = true, p.Secret
-	}
-	for _, p := range b.rec.Parameters {
-		id := ParameterID(b.rec.Job, p.Name)
-		var l attrList
-		l.types(typeParameter)
-		l.text(nameName, p.Name)
-		if p.Secret || secret[p.Name] {
-			l.put(nameSecret, Boolean(true))
-		} else {
-			for _, v := range p.Values {
-				l.put(voprovTerm("value"), String(v))
-			}
-			if len(p.Values) == 1 { // PROV-XML takes prov:value once
-				l.put(nameValue, typedParameter(p.Type, p.Values[0]))
-			}
-		}
-		l.put(nameDefault, Boolean(p.Default))
-		b.add(Record{Kind: Entity, ID: id, Attrs: l})
-		b.configured(id, "Parameter")
-		if described[p.Name] {
-			b.describe(id, b.part(PartParameter, p.Name), typeDescription)
-		}
-	}
-}
-
-// configured states that a parameter or a configuration file configured the job.
-func (b *builder) configured(by QName, artefact string) {
-	b.add(Record{Kind: Influence, Refs: []QName{b.job, by}, Attrs: []Attr{
-		{nameType, Name(typeConfigured)}, {voprovTerm("artefactType"), String(artefact)}}})
-}
-
-// typedParameter gives a parameter's value the datatype of its definition, where the text has its form.
-func typedParameter(typ, text string) Value {
-	switch typ {
-	case "boolean":
-		if v, err := strconv.ParseBool(text); err == nil {
-			return Boolean(v)
-		}
-	case "int":
-		if n, err := strconv.ParseInt(text, 10, 32); err == nil {
-			return Int(int32(n))
-		}
-	case "long":
-		if n, err := strconv.ParseInt(text, 10, 64); err == nil {
-			return Long(n)
-		}
-	case "float", "double":
-		if f, err := strconv.ParseFloat(text, 64); err == nil {
-			return Double(f)
-		}
-	case "uri":
-		return AnyURI(text)
-	}
-	return String(text)
+	b.add(Record{Kind: Attribution, Refs: []QName{id, ControllerID()}, Attrs: []Attr{{nameVO, String("Coordinator")}}})
 }

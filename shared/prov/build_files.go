@@ -1,26 +1,6 @@
 package prov
 
-import (
-	"strconv"
-	"time"
-)
-
-// configs states the configuration files and the script of the job. Their templates are part of the
-// definition's digest.
-func (b *builder) configs() {
-	for _, c := range b.rec.Configs {
-		var l attrList
-		l.types(typeConfigFile)
-		if c.Script {
-			l.types(fedTerm("Script"))
-		}
-		l.text(nameLabel, c.Name)
-		l.text(nameName, c.Name)
-		id := ConfigID(b.rec.Job, c.Name)
-		b.file(id, l, "", c.SHA256, c.Size)
-		b.configured(id, "ConfigFile")
-	}
-}
+import "time"
 
 // countInputs numbers the inputs of roles that have several.
 func (b *builder) countInputs() {
@@ -57,6 +37,7 @@ func (b *builder) inputs() {
 		}
 		s := source{role: in.Role, n: n, entity: inputEntity(in), sha: in.SHA256}
 		b.inputFile(in, s.entity)
+		b.retract(s.entity, in.Retracted)
 		if known {
 			s.used = UsedID(b.rec.Job, in.Role, n)
 			l := attrList{{nameRole, String(in.Role)}}
@@ -74,7 +55,7 @@ func (b *builder) inputs() {
 func (b *builder) began() (at time.Time, known bool) {
 	d := b.deciding()
 	if d == nil || d.Started.IsZero() {
-		return time.Time{}, false
+		return time.Time{}, b.rec.ReusedFrom != "" // then the results come from the inputs as those of the earlier job do
 	}
 	at = d.Started
 	if at.Before(b.rec.Started) { // the coordinators heard of the start when it had happened
@@ -100,6 +81,7 @@ func (b *builder) inputFile(in *InputRecord, id QName) {
 	}
 	b.file(id, l, in.MediaType, in.SHA256, in.Size)
 	if in.Upload != "" {
+		b.describeFile(id, in.MediaType, PartUsed, in.Role, b.rec.Definition.Inputs)
 		b.attribute(id, "Provider")
 	}
 }
@@ -111,7 +93,7 @@ func (b *builder) attribute(id QName, role string) {
 
 // file states an entity that is a file, and joins it to the node of its content.
 func (b *builder) file(id QName, l attrList, mediaType, sha string, size *int64) {
-	l.text(voprovTerm("contentType"), mediaType)
+	l.text(nameContentType, mediaType)
 	l.text(nameSHA256, sha)
 	l.long(nameBytes, size)
 	b.add(Record{Kind: Entity, ID: id, Attrs: l})
@@ -130,175 +112,6 @@ func (b *builder) content(id QName, sha string, size *int64) {
 	b.relate(Specialization, id, ContentID(sha))
 }
 
-func (b *builder) attempts() {
-	var previous QName
-	for i := range b.rec.Attempts {
-		a := &b.rec.Attempts[i]
-		id := AttemptID(b.rec.Job, a.Epoch)
-		b.attempt(id, a)
-		b.partOf(id, b.job)
-		if !previous.IsZero() {
-			b.add(Record{Kind: Communication, Refs: []QName{id, previous}, Attrs: []Attr{{nameType, Name(typeRetryOf)}}})
-		}
-		previous = id
-		b.operators(id, a)
-	}
-}
-
-// partOf states that one activity was a part of another.
-func (b *builder) partOf(inner, outer QName) {
-	b.add(Record{Kind: Communication, Refs: []QName{inner, outer}, Attrs: []Attr{{nameType, Name(typePartOf)}}})
-}
-
-func (b *builder) attempt(id QName, a *AttemptRecord) {
-	var l attrList
-	l.types(typeAttempt)
-	l.text(nameLabel, "attempt "+strconv.FormatUint(a.Epoch, 10))
-	l.text(fedTerm("site"), a.Site)
-	l.text(fedTerm("batchSystem"), a.Batch)
-	l.text(fedTerm("batchId"), a.BatchID)
-	l.text(fedTerm("node"), a.Node)
-	l.time(fedTerm("leasedAt"), a.Leased)
-	l.time(fedTerm("submittedAt"), a.Submitted)
-	l.time(fedTerm("startedAt"), a.Started)
-	l.time(fedTerm("endedAt"), a.Ended)
-	l.text(fedTerm("outcome"), a.Outcome)
-	if a.Exit != nil {
-		l.put(fedTerm("exitCode"), Int(*a.Exit))
-	}
-	l.failure(a.Error)
-	l.text(fedTerm("imageDigest"), a.Image)
-	if a.CPUSeconds != nil {
-		l.put(fedTerm("cpuSeconds"), Double(*a.CPUSeconds))
-	}
-	l.positive(fedTerm("maxRSS"), a.MaxRSS)
-	l.positive(fedTerm("cores"), int64(a.Cores))
-	start, end := b.span(a)
-	if b.skewed(a, start, end) {
-		l.put(fedTerm("clockSkew"), Boolean(true))
-	}
-	b.add(Record{Kind: Activity, ID: id, Time: start, End: end, Attrs: l})
-}
-
-// span is when an attempt began and ended in the site's time, with the transfers that are parts of it: inputs come
-// before the code starts, results go after it has ended.
-func (b *builder) span(a *AttemptRecord) (start, end time.Time) {
-	start, end = a.Started, a.Ended
-	begins := func(t time.Time) {
-		if !t.IsZero() && (start.IsZero() || t.Before(start)) {
-			start = t
-		}
-	}
-	begins(a.Submitted)
-	for i := range b.rec.Transfers {
-		t := &b.rec.Transfers[i]
-		if t.Epoch != a.Epoch {
-			continue
-		}
-		begins(t.Started)
-		if !end.IsZero() && t.Ended.After(end) {
-			end = t.Ended
-		}
-	}
-	return start, end
-}
-
-// clockTolerance is how far the clocks of site and coordinators may differ without a note: about as much as an
-// agent notices.
-const clockTolerance = 3 * time.Second
-
-// skewed tells that the site's clock was wrong: the attempt began before the coordinators leased it, or its results
-// were theirs before it had ended.
-func (b *builder) skewed(a *AttemptRecord, start, end time.Time) bool {
-	leased := a.Leased
-	if leased.IsZero() {
-		leased = b.rec.Created
-	}
-	if !start.IsZero() && start.Before(leased.Add(-clockTolerance)) {
-		return true
-	}
-	return a.Outcome == OutcomeCommitted && !b.rec.Ended.IsZero() && end.After(b.rec.Ended.Add(clockTolerance))
-}
-
-// operators states the programs that ran an attempt, on behalf of the site.
-func (b *builder) operators(id QName, a *AttemptRecord) {
-	if a.Site == "" {
-		return
-	}
-	b.site(a.Site)
-	site := SiteID(a.Site)
-	b.add(Record{Kind: Association, Refs: []QName{id, site}, Attrs: []Attr{{nameRole, String("Provider")}}})
-	operate := func(agent QName, name, version string) {
-		if name == "" {
-			return
-		}
-		b.software(agent, name)
-		l := attrList{{nameRole, String("Operator")}}
-		l.text(fedTerm("softwareVersion"), version)
-		b.add(Record{Kind: Association, Refs: []QName{id, agent, b.plan}, Attrs: l})
-		b.relate(Delegation, agent, site, id)
-	}
-	operate(SiteAgentID(a.Site), a.Agent.Name, a.Agent.Version)
-	operate(BatchID(a.Site, a.Batch), a.Batch, "")
-}
-
-func (b *builder) transfers() {
-	copied := map[QName]bool{}
-	for i := range b.rec.Transfers {
-		t := &b.rec.Transfers[i]
-		id := TransferID(b.rec.Job, t.N)
-		var l attrList
-		l.types(typeTransfer)
-		l.text(fedTerm("direction"), t.Direction)
-		l.text(fedTerm("protocol"), t.Protocol)
-		l.put(nameBytes, Long(t.Bytes))
-		l.positive(fedTerm("files"), t.Files)
-		if t.Failed {
-			l.put(fedTerm("outcome"), String("failed"))
-		}
-		b.add(Record{Kind: Activity, ID: id, Time: t.Started, End: t.Ended, Attrs: l})
-		b.partOf(id, AttemptID(b.rec.Job, t.Epoch))
-		switch {
-		case t.Direction == TransferOut && t.Role != "":
-			b.relate(Usage, id, ResultID(b.rec.Job, t.Role))
-		case t.Direction == TransferIn:
-			b.stageIn(id, t, copied)
-		}
-	}
-}
-
-// stageIn states what a transfer to the site read, and the copy that it made. A copy has one generation:
-// fetching the same input again at the same site is another reading only.
-func (b *builder) stageIn(id QName, t *TransferRecord, copied map[QName]bool) {
-	for _, s := range b.sources {
-		if s.role != t.Role || s.n != t.Index && !(s.n == 0 && t.Index <= 1) {
-			continue
-		}
-		b.relate(Usage, id, s.entity)
-		site := b.siteOf(t.Epoch)
-		replica := ReplicaID(b.rec.Job, s.role, s.n, site)
-		if t.Failed || site == "" || copied[replica] {
-			return
-		}
-		copied[replica] = true
-		l := attrList{{nameType, Name(typeReplica)}, {fedTerm("site"), String(site)}}
-		b.file(replica, l, "", s.sha, nil)
-		b.add(Record{Kind: Generation, Refs: []QName{replica, id}, Time: t.Ended})
-		b.relate(Alternate, replica, s.entity)
-		return
-	}
-}
-
-// siteOf finds the site of an attempt.
-func (b *builder) siteOf(epoch uint64) string {
-	for _, a := range b.rec.Attempts {
-		if a.Epoch == epoch {
-			return a.Site
-		}
-	}
-	return ""
-}
-
 func (b *builder) results() {
 	described := map[string]bool{}
 	for _, f := range b.rec.Definition.Outputs {
@@ -310,7 +123,7 @@ func (b *builder) results() {
 		l.types(typeDataset)
 		if r.Collection || len(r.Members) > 0 {
 			l.types(provTerm("Collection"))
-			if len(r.Members) == 0 {
+			if len(r.Members) == 0 && b.rec.Destroyed.IsZero() { // else they may be forgotten
 				l.types(provTerm("EmptyCollection"))
 			}
 		}
@@ -321,7 +134,10 @@ func (b *builder) results() {
 		l.text(nameLabel, name)
 		l.text(nameName, name)
 		id := ResultID(b.rec.Job, r.ID)
+		b.made(&l)
 		b.file(id, l, r.MediaType, r.SHA256, r.Size)
+		b.describeFile(id, r.MediaType, PartGenerated, r.ID, b.rec.Definition.Outputs)
+		b.retract(id, r.Retracted)
 		var of QName
 		if described[r.ID] {
 			of = b.part(PartGenerated, r.ID)
@@ -344,7 +160,7 @@ func (b *builder) generated(id QName, role string, description QName) {
 		return
 	}
 	var reason attrList
-	reason.text(fedTerm("reason"), b.rec.Reason)
+	reason.text(nameReason, b.rec.Reason)
 	b.add(Record{Kind: Invalidation, Refs: []QName{id}, Time: b.rec.Destroyed, Attrs: reason})
 }
 
@@ -372,11 +188,73 @@ func (b *builder) derivations(id QName, r *ResultRecord) {
 	}
 }
 
+// logs states what the code wrote beside its results. No definition declares them, but each has them.
 func (b *builder) logs() {
 	for _, log := range b.rec.Logs {
 		l := attrList{{nameType, Name(typeLog)}, {nameLabel, String(log.ID)}, {nameName, String(log.ID)}}
+		mediaType := "text/plain"
+		if log.ID == internalLog {
+			mediaType = "application/json"
+		}
+		if log.Size != nil && log.FullSize > *log.Size {
+			l.put(fedTerm("bytesWritten"), Long(log.FullSize))
+		}
+		description := FileDescription{Role: log.ID, Usage: "Log", ContentTypes: []string{mediaType}}
+		b.fileDescription(PartGenerated, "GenerationDescription", description)
 		id := ResultID(b.rec.Job, log.ID)
-		b.file(id, l, "text/plain", log.SHA256, log.Size)
-		b.generated(id, log.ID, QName{})
+		b.made(&l)
+		b.file(id, l, mediaType, log.SHA256, log.Size)
+		b.describeFile(id, mediaType, PartGenerated, log.ID, []FileDescription{description})
+		b.generated(id, log.ID, b.part(PartGenerated, log.ID))
+	}
+}
+
+// made tells when a file of the job was made, and went.
+func (b *builder) made(l *attrList) {
+	l.time(voprovTerm("generatedAtTime"), b.rec.Ended)
+	l.time(voprovTerm("invalidatedAtTime"), b.rec.Destroyed)
+}
+
+// retract states that somebody took an entity back.
+func (b *builder) retract(id QName, r *RetractionRecord) {
+	if r == nil {
+		return
+	}
+	act := RetractionID(id)
+	var l attrList
+	l.types(typeRetraction)
+	l.text(nameReason, r.Reason)
+	b.add(Record{Kind: Activity, ID: act, Time: r.Time, End: r.Time, Attrs: l})
+	if r.By != "" {
+		by := UserID(r.By)
+		if by != b.owner {
+			b.add(Record{Kind: Agent, ID: by, Attrs: []Attr{{nameType, Name(provTerm("Person"))}, {nameName, String(r.By)}}})
+		}
+		b.add(Record{Kind: Association, Refs: []QName{act, by}, Attrs: []Attr{{nameRole, String("Curator")}}})
+	}
+	l = attrList{{nameType, Name(typeRetraction)}}
+	l.text(nameReason, r.Reason)
+	b.add(Record{Kind: Invalidation, Refs: []QName{id, act}, Time: r.Time, Attrs: l})
+}
+
+// reuse states that the results are those of an earlier job. Of that job only what its own record says too is
+// repeated.
+func (b *builder) reuse() {
+	if b.rec.ReusedFrom == "" {
+		return
+	}
+	old := JobID(b.rec.ReusedFrom)
+	b.add(Record{Kind: Activity, ID: old, Attrs: []Attr{{nameType, Name(typeJob)}}})
+	b.add(Record{Kind: Communication, Refs: []QName{b.job, old}, Attrs: []Attr{{nameType, Name(typeCachedFrom)}}})
+	same := func(result string) {
+		there := ResultID(b.rec.ReusedFrom, result)
+		b.add(Record{Kind: Entity, ID: there, Attrs: []Attr{{nameType, Name(typeDataset)}}})
+		b.relate(Alternate, ResultID(b.rec.Job, result), there)
+	}
+	for _, r := range b.rec.Results {
+		same(r.ID)
+		for _, m := range r.Members {
+			same(r.ID + "/" + m.Path)
+		}
 	}
 }

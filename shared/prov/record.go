@@ -14,6 +14,8 @@ type JobRecord struct {
 	// Phase is the phase of UWS 1.1.
 	Phase   string    `json:"phase"`
 	Created time.Time `json:"created,omitzero"`
+	// Queued is when the job was handed over to be run.
+	Queued  time.Time `json:"queued,omitzero"`
 	Started time.Time `json:"started,omitzero"`
 	Ended   time.Time `json:"ended,omitzero"`
 	Quote   time.Time `json:"quote,omitzero"`
@@ -32,6 +34,12 @@ type JobRecord struct {
 	// Destroyed is when the files of the job went; the reason says why.
 	Destroyed time.Time `json:"destroyed,omitzero"`
 	Reason    string    `json:"reason,omitempty"`
+	// ReusedFrom is the earlier job whose results are this one's, which ran nothing itself.
+	ReusedFrom string `json:"reused_from,omitempty"`
+	// Internal is what the code told of its own provenance, in PROV-JSON, as it wrote it; InternalError says why
+	// there is none to read although the log named provenance tells of one.
+	Internal      []byte `json:"internal,omitempty"`
+	InternalError string `json:"internal_error,omitempty"`
 }
 
 // DefinitionRecord describes the version of the job definition that the job ran.
@@ -39,15 +47,51 @@ type DefinitionRecord struct {
 	Name    string `json:"name"`
 	Version string `json:"version"`
 	// Digest is the SHA-256 of the definition and its files, in hexadecimal.
-	Digest      string                 `json:"digest,omitempty"`
-	Title       string                 `json:"title,omitempty"`
-	Description string                 `json:"description,omitempty"`
-	Type        string                 `json:"type,omitempty"`
-	Subtype     string                 `json:"subtype,omitempty"`
-	Doc         string                 `json:"doc,omitempty"`
-	Parameters  []ParameterDescription `json:"parameters,omitempty"`
-	Inputs      []FileDescription      `json:"inputs,omitempty"`
-	Outputs     []FileDescription      `json:"outputs,omitempty"`
+	Digest      string `json:"digest,omitempty"`
+	Title       string `json:"title,omitempty"`
+	Description string `json:"description,omitempty"`
+	Type        string `json:"type,omitempty"`
+	Subtype     string `json:"subtype,omitempty"`
+	Doc         string `json:"doc,omitempty"`
+	// CodeLicence and ResultsLicence are SPDX expressions.
+	CodeLicence    string `json:"code_licence,omitempty"`
+	ResultsLicence string `json:"results_licence,omitempty"`
+	// Cite says what to cite, as in "doi:10.1000/182" or "bibcode:…".
+	Cite       []string               `json:"cite,omitempty"`
+	People     []PersonRecord         `json:"people,omitempty"`
+	Software   []DependencyRecord     `json:"software,omitempty"`
+	Configs    []ConfigDescription    `json:"configs,omitempty"`
+	Parameters []ParameterDescription `json:"parameters,omitempty"`
+	Inputs     []FileDescription      `json:"inputs,omitempty"`
+	Outputs    []FileDescription      `json:"outputs,omitempty"`
+}
+
+// PersonRecord is a person related to a definition. Role is an agent role of ProvDM 1.0, such as Author.
+type PersonRecord struct {
+	Name    string `json:"name"`
+	Role    string `json:"role,omitempty"`
+	ORCID   string `json:"orcid,omitempty"`
+	Contact bool   `json:"contact,omitempty"`
+}
+
+// DependencyRecord is a program that a code needs: of a definition the version wanted, as in ">=2.25", of an
+// attempt the one that it had.
+type DependencyRecord struct {
+	Name    string `json:"name"`
+	Version string `json:"version,omitempty"`
+	// Image is a container image, Digest that of the image or of the program.
+	Image  string `json:"image,omitempty"`
+	Digest string `json:"digest,omitempty"`
+}
+
+// ConfigDescription is the ConfigFileDescription of ProvDM 1.0: a file that is made for each job from a
+// template, or the script, which is the same for all. SHA256 is that of the template or of the script.
+type ConfigDescription struct {
+	Name        string `json:"name"`
+	ContentType string `json:"content_type,omitempty"`
+	Template    string `json:"template,omitempty"`
+	SHA256      string `json:"sha256,omitempty"`
+	Script      bool   `json:"script,omitempty"`
 }
 
 // ParameterDescription is the ParameterDescription of ProvDM 1.0. Numbers are kept as text.
@@ -84,13 +128,15 @@ type UserRecord struct {
 
 // ParameterRecord is a parameter as the job had it: given, or by default. Type is the definition's
 // (boolean, int, long, float, double, string, uri); several values mean a parameter given repeatedly. For a
-// secret one Values is ignored, and should be empty.
+// secret one, and a private one, Values is ignored, and should be empty: a private one is not for the eyes of who
+// asks.
 type ParameterRecord struct {
 	Name    string   `json:"name"`
 	Type    string   `json:"type,omitempty"`
 	Values  []string `json:"values,omitempty"`
 	Default bool     `json:"default,omitempty"`
 	Secret  bool     `json:"secret,omitempty"`
+	Private bool     `json:"private,omitempty"`
 }
 
 // ConfigRecord is a configuration file as the code read it, or the script.
@@ -114,6 +160,16 @@ type InputRecord struct {
 	// Job and Result name a result of an earlier job; a member of a collection is <result>/<path>.
 	Job    string `json:"job,omitempty"`
 	Result string `json:"result,omitempty"`
+	// Path is where the code found it, below its working directory; empty: in a directory of several.
+	Path      string            `json:"path,omitempty"`
+	Retracted *RetractionRecord `json:"retracted,omitempty"`
+}
+
+// RetractionRecord says that a file is not to be relied on any more, and by whom and why.
+type RetractionRecord struct {
+	Time   time.Time `json:"time"`
+	By     string    `json:"by,omitempty"` // the user
+	Reason string    `json:"reason,omitempty"`
 }
 
 // AttemptRecord is one try of the job at one site.
@@ -134,11 +190,16 @@ type AttemptRecord struct {
 	Outcome string       `json:"outcome,omitempty"`
 	Exit    *int32       `json:"exit,omitempty"`
 	Error   *ErrorRecord `json:"error,omitempty"`
-	// Image is the digest of the container image, CPUSeconds and MaxRSS (bytes) what was used.
-	Image      string   `json:"image,omitempty"`
-	CPUSeconds *float64 `json:"cpu_seconds,omitempty"`
-	MaxRSS     int64    `json:"max_rss,omitempty"`
-	Cores      int32    `json:"cores,omitempty"`
+	// Signal is the name of the signal that ended the code.
+	Signal string `json:"signal,omitempty"`
+	// Image is the digest of the container image, CPUSeconds, WallSeconds and MaxRSS (bytes) what was used.
+	Image       string   `json:"image,omitempty"`
+	CPUSeconds  *float64 `json:"cpu_seconds,omitempty"`
+	WallSeconds *float64 `json:"wall_seconds,omitempty"`
+	MaxRSS      int64    `json:"max_rss,omitempty"`
+	Cores       int32    `json:"cores,omitempty"`
+	// Software is what the code ran with, as the site tells.
+	Software []DependencyRecord `json:"software,omitempty"`
 }
 
 // OutcomeCommitted is the outcome of the attempt whose results are the job's.
@@ -155,16 +216,18 @@ const (
 // result id; empty: of all).
 type TransferRecord struct {
 	// N counts the transfers of a job from 1.
-	N         int       `json:"n"`
-	Epoch     uint64    `json:"epoch"`
-	Direction string    `json:"direction"`
-	Role      string    `json:"role,omitempty"`
-	Index     int       `json:"index,omitempty"`
-	Protocol  string    `json:"protocol,omitempty"`
-	Bytes     int64     `json:"bytes"`
-	Files     int64     `json:"files,omitempty"`
-	Started   time.Time `json:"started,omitzero"`
-	Ended     time.Time `json:"ended,omitzero"`
+	N         int    `json:"n"`
+	Epoch     uint64 `json:"epoch"`
+	Direction string `json:"direction"`
+	Role      string `json:"role,omitempty"`
+	Index     int    `json:"index,omitempty"`
+	Protocol  string `json:"protocol,omitempty"`
+	Bytes     int64  `json:"bytes"`
+	Files     int64  `json:"files,omitempty"`
+	// SHA256 is what the receiver computed of a single file.
+	SHA256  string    `json:"sha256,omitempty"`
+	Started time.Time `json:"started,omitzero"`
+	Ended   time.Time `json:"ended,omitzero"`
 	// Failed tells that nothing useful arrived.
 	Failed bool `json:"failed,omitempty"`
 }
@@ -180,7 +243,8 @@ type ResultRecord struct {
 	Collection bool           `json:"collection,omitempty"`
 	Members    []MemberRecord `json:"members,omitempty"`
 	// DerivedFrom lists the roles of the inputs that the definition declares this result to derive from.
-	DerivedFrom []string `json:"derived_from,omitempty"`
+	DerivedFrom []string          `json:"derived_from,omitempty"`
+	Retracted   *RetractionRecord `json:"retracted,omitempty"`
 }
 
 // MemberRecord is a file of a collection, with its path inside it.
@@ -191,11 +255,14 @@ type MemberRecord struct {
 	Size      *int64 `json:"size,omitempty"` // bytes
 }
 
-// LogRecord is a log of the job, under the result id stdout or stderr.
+// LogRecord is a log of the job, under the result id stdout or stderr, or what its code told of its own
+// provenance, under the result id provenance. FullSize is what the code wrote, where not all of it was kept.
 type LogRecord struct {
 	ID     string `json:"id"`
 	SHA256 string `json:"sha256,omitempty"`
 	Size   *int64 `json:"size,omitempty"` // bytes
+
+	FullSize int64 `json:"full_size,omitempty"` // bytes
 }
 
 // SoftwareRecord is a program and its version.

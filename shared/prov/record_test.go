@@ -36,9 +36,15 @@ func ptr[T any](v T) *T { return &v }
 func completed() JobRecord {
 	return JobRecord{
 		Job: job1, RunID: "sun \"spots\"", Phase: "COMPLETED", Owner: UserRecord{ID: "alice", Name: "Alice Ö."},
-		Created: at(0), Started: at(5), Ended: at(20), Duration: 600, Controller: SoftwareRecord{"consort", "0.1.0"},
+		Created: at(0), Queued: at(1), Started: at(5), Ended: at(20), Duration: 600, Controller: SoftwareRecord{"consort", "0.1.0"},
 		Definition: DefinitionRecord{
 			Name: "periodogram", Version: "1.2.0", Digest: shaLog, Title: "Lomb-Scargle periodogram", Type: "Analysis", Doc: "https://doc.example/p",
+			CodeLicence: "BSD-3-Clause", ResultsLicence: "CC-BY-4.0", Cite: []string{"doi:10.1007/BF00648343"},
+			People: []PersonRecord{
+				{Name: "Nicholas R. Lomb", Role: "Author"}, {Name: "Zoë", ORCID: "0000-0002-1825-0097", Contact: true},
+			},
+			Software: []DependencyRecord{{Name: "python3", Version: ">=3.11"}, {Name: "numpy", Image: "hub.example/numpy@sha256:" + shaPlot, Digest: "sha256:" + shaPlot}},
+			Configs:  []ConfigDescription{{Name: "p.conf", ContentType: "application/toml", Template: "p.conf.tmpl", SHA256: shaLog}, {Name: "run.sh", SHA256: shaTable, Script: true}},
 			Parameters: []ParameterDescription{
 				{Name: "min_period", Type: "double", Unit: "yr", UCD: "time.period", Min: "0.1", Max: "1000", Default: ptr("2")},
 				{Name: "max_period", Type: "double", Unit: "yr", Default: ptr("100")},
@@ -56,10 +62,11 @@ func completed() JobRecord {
 		Inputs:  []InputRecord{{Role: "series", Upload: "01ke5nzuzz", Name: "sunspots.csv", MediaType: "text/csv", SHA256: shaSeries, Size: ptr(int64(6123))}},
 		Attempts: []AttemptRecord{{
 			Epoch: 1, Site: "meudon", Agent: SoftwareRecord{"consort-agent", "0.1.0"}, Batch: "slurm", BatchID: "4711", Node: "node7", Leased: at(2),
-			Submitted: at(4), Started: at(6), Ended: at(18), Outcome: OutcomeCommitted, Exit: ptr(int32(0)), CPUSeconds: ptr(10.5), MaxRSS: 1 << 25, Cores: 1,
+			Submitted: at(4), Started: at(6), Ended: at(18), Outcome: OutcomeCommitted, Exit: ptr(int32(0)), CPUSeconds: ptr(10.5), WallSeconds: ptr(12.0), MaxRSS: 1 << 25, Cores: 1,
+			Image: "sha256:" + shaPlot, Software: []DependencyRecord{{Name: "python3", Version: "3.11.2"}, {Name: "numpy", Version: "1.24.2"}},
 		}},
 		Transfers: []TransferRecord{
-			{N: 1, Epoch: 1, Direction: TransferIn, Role: "series", Protocol: "https", Bytes: 6123, Files: 1, Started: at(3), Ended: at(4)},
+			{N: 1, Epoch: 1, Direction: TransferIn, Role: "series", Protocol: "https", Bytes: 6123, Files: 1, SHA256: shaSeries, Started: at(3), Ended: at(4)},
 			{N: 2, Epoch: 1, Direction: TransferOut, Protocol: "sftp", Bytes: 9000, Files: 4, Started: at(18), Ended: at(19)},
 		},
 		Results: []ResultRecord{
@@ -113,6 +120,47 @@ func retried() JobRecord {
 	return r
 }
 
+// retracted is a job whose input and one result were taken back, the result by an operator.
+func retracted() JobRecord {
+	r := completed()
+	r.Inputs[0].Retracted = &RetractionRecord{Time: at(500), By: "alice", Reason: "the counts before 1750 are wrong"}
+	r.Results[0].Retracted = &RetractionRecord{Time: at(600), By: "root"}
+	return r
+}
+
+// reused is a job that has the results of an earlier one.
+func reused() JobRecord {
+	r := completed()
+	r.Job, r.ReusedFrom = job2, job1
+	r.Created, r.Queued, r.Started, r.Ended = at(100), at(100), at(100), at(100)
+	r.Attempts, r.Transfers, r.Logs = nil, nil, nil
+	r.Inputs[0].Upload = "01ke5nzuzy"
+	return r
+}
+
+// private is a job as others than its owner see it: a parameter is not for them.
+func private() JobRecord {
+	r := completed()
+	r.Parameters[1].Private = true
+	return r
+}
+
+// internal is a job whose code told of its own provenance; its graph holds a bundle.
+func internal() JobRecord {
+	r := completed()
+	r.Inputs[0].Path = "series.csv"
+	r.Internal = []byte(opusLike)
+	r.Logs = append(r.Logs, LogRecord{ID: "provenance", SHA256: shaSeries, Size: ptr(int64(len(opusLike)))})
+	return r
+}
+
+// malformed is a job whose code wrote something else in the place of its provenance.
+func malformed() JobRecord {
+	r := internal()
+	r.Internal = []byte("{\"entity\": [")
+	return r
+}
+
 func graphOf(t testing.TB, r JobRecord) *Graph {
 	t.Helper()
 	g, err := FromRecord(r, authority)
@@ -131,6 +179,11 @@ var cases = []struct {
 	{"failed", failed, JobID(job1)},
 	{"aborted", aborted, JobID(job1)},
 	{"retried", retried, MemberID(job2, "images", "a/1.fits")},
+	{"retracted", retracted, ResultID(job1, "table")},
+	{"reused", reused, ResultID(job2, "table")},
+	{"private", private, JobID(job1)},
+	{"internal", internal, ResultID(job1, "table")},
+	{"malformed", malformed, JobID(job1)},
 }
 
 func golden(t *testing.T, name, got string) {
@@ -211,7 +264,7 @@ func TestSecretsStayOut(t *testing.T) {
 
 func TestAbortedBeforeStart(t *testing.T) {
 	g := graphOf(t, aborted())
-	for k, n := range map[Kind]int{Usage: 0, Generation: 0, Activity: 1} {
+	for k, n := range map[Kind]int{Usage: 0, Generation: 0, Activity: 1, Attribution: 4} {
 		got := 0
 		for range g.Records(k) {
 			got++

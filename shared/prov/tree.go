@@ -293,7 +293,11 @@ func attemptLine(a *Record) string {
 // parameterLine tells name and values of a parameter, or name and content of a configuration file.
 func parameterLine(p *Record) string {
 	if p.HasType(typeConfigFile) {
-		return attrText(p, nameName) + "  sha256 " + attrText(p, nameSHA256)
+		text := attrText(p, nameName)
+		if sha := attrText(p, nameSHA256); sha != "" {
+			text += "  sha256 " + sha
+		}
+		return text
 	}
 	var values []string
 	for _, a := range p.Attrs {
@@ -304,6 +308,9 @@ func parameterLine(p *Record) string {
 	text := attrText(p, nameName) + " = " + strings.Join(values, ", ")
 	if v, ok := p.Attr(nameSecret); ok && v == Boolean(true) {
 		text = attrText(p, nameName) + " (secret)"
+	}
+	if v, ok := p.Attr(namePrivate); ok && v == Boolean(true) {
+		text = attrText(p, nameName) + " (private)"
 	}
 	if v, ok := p.Attr(nameDefault); ok && v == Boolean(true) {
 		text += " (default)"
