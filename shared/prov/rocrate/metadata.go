@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -23,7 +24,7 @@ const (
 	termsRun       = "https://w3id.org/ro/terms/workflow-run#"
 )
 
-// noLicence stands where RO-Crate requires a licence and the definition declares none.
+// noLicence is said where RO-Crate requires a licence and the definition declares none.
 const noLicence = "No licence was declared for these results: ask their owner before using them."
 
 // entity is an item of the flattened graph. Members without content are left out.
@@ -185,18 +186,16 @@ func (p *plan) results() []string {
 var spdxID = regexp.MustCompile(`^[A-Za-z0-9.-]+$`)
 
 func (p *plan) licence(g *graph, root entity) {
-	if p.Licence == "" {
-		root["license"] = noLicence
-		return
-	}
-	id := "#licence"
-	if spdxID.MatchString(p.Licence) && !strings.HasPrefix(p.Licence, "LicenseRef-") {
+	id, name, description := "#licence", p.Licence, "The licence of the results, as an SPDX expression: "+p.Licence
+	switch {
+	case p.Licence == "":
+		name, description = "No licence", noLicence
+	case spdxID.MatchString(p.Licence) && !strings.HasPrefix(p.Licence, "LicenseRef-"):
 		id = "https://spdx.org/licenses/" + p.Licence
 	}
 	root.link("license", id)
 	e := newEntity(id, "CreativeWork")
-	e["name"] = p.Licence
-	e["description"] = "The licence of the results, as an SPDX expression: " + p.Licence
+	e["name"], e["description"] = name, description
 	g.add(e)
 }
 
@@ -241,12 +240,13 @@ func (p *plan) tool(g *graph) {
 			contributors = append(contributors, id)
 		}
 	}
-	for i, s := range p.Software {
-		if webAddress(s.URL) == "" {
+	for _, s := range p.Software {
+		address := webAddress(s.URL)
+		if address == "" {
 			continue
 		}
-		need := newEntity("#software-"+strconv.Itoa(i+1), "SoftwareApplication")
-		need["name"], need["url"], need["softwareVersion"] = s.Name, webAddress(s.URL), cmp.Or(s.Version, "unknown")
+		need := newEntity(p.id(address, address+"#"+url.PathEscape(s.Name+"-"+s.Version)), "SoftwareApplication")
+		need["name"], need["url"], need["softwareVersion"] = s.Name, address, cmp.Or(s.Version, "unknown")
 		g.add(need)
 		needs = append(needs, need["@id"].(string))
 	}
