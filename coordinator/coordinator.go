@@ -19,6 +19,8 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"consort/coordinator/api"
+	apiprov "consort/coordinator/api/prov"
+	"consort/coordinator/api/provform"
 	"consort/coordinator/api/rest"
 	apisites "consort/coordinator/api/sites"
 	"consort/coordinator/api/uws"
@@ -63,6 +65,7 @@ type Server struct {
 	jobs        *jobs.Service
 	sites       *sites.Service
 	scheduler   *scheduler.Scheduler
+	provenance  *provenance.Service
 	leading     leaderWork
 
 	http, sftp, probes net.Listener // probes: metrics and health, nil when not configured
@@ -232,6 +235,7 @@ func (s *Server) build(context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.provenance = records
 	s.fronts.api, err = api.New(api.Config{
 		Surfaces: s.surfaces(guard, records), Guard: guard, Logger: s.cfg.Logger.With("part", "http"), Ready: s.ready,
 		Registerer: s.registry, PublicURL: s.cfg.PublicURL, LocalOnly: s.cfg.LocalOnly,
@@ -253,15 +257,21 @@ func (s *Server) records(guard *auth.Guard) (*provenance.Service, error) {
 
 // surfaces are the groups of routes.
 func (s *Server) surfaces(guard *auth.Guard, records *provenance.Service) []api.Surface {
+	authority := func() string {
+		_, authority := s.cluster()
+		return authority
+	}
+	crates := provform.Crates{Jobs: s.jobs, Provenance: records, Authority: authority}
 	return []api.Surface{
 		uws.New(uws.Config{
-			Jobs: s.jobs, Definitions: s.definitions, Provenance: records, Guard: guard, Files: s.files,
+			Jobs: s.jobs, Definitions: s.definitions, Provenance: records, Crates: crates, Authority: authority, Guard: guard, Files: s.files,
 			SilentSince: s.scheduler.SilentSince, Explain: s.scheduler.Explain, Available: s.ready, Started: time.Now(),
 		}),
 		rest.New(rest.Config{
-			Jobs: s.jobs, Definitions: s.definitions, Sites: s.sites, Scheduler: s.scheduler, Provenance: records,
+			Jobs: s.jobs, Definitions: s.definitions, Sites: s.sites, Scheduler: s.scheduler, Provenance: records, Crates: crates,
 			Version: s.cfg.Version, Cluster: s.cluster,
 		}),
+		apiprov.New(apiprov.Config{Provenance: records, Crates: crates}),
 		apisites.New(apisites.Config{Sites: s.sites, Jobs: s.jobs, Scheduler: s.scheduler}),
 	}
 }
@@ -300,6 +310,9 @@ func (s *Server) sftpAddresses() []siteapi.SFTP {
 	}
 	return []siteapi.SFTP{{Address: address, HostKey: hostKeyText(s.hostKey)}}
 }
+
+// Provenance is the use cases of provenance.
+func (s *Server) Provenance() *provenance.Service { return s.provenance }
 
 // Addresses are where a server listens.
 type Addresses struct{ HTTP, SFTP, Peer, Metrics string }

@@ -82,7 +82,7 @@ var layers = [][]string{
 
 // apiLayers are the packages of the HTTP front from above to below; all others there are surfaces, which do
 // not know each other.
-var apiLayers = []string{"coordinator/api", "surface", "coordinator/api/request", "coordinator/api/fault"}
+var apiLayers = []string{"coordinator/api", "surface", "coordinator/api/provform", "coordinator/api/request", "coordinator/api/fault"}
 
 func leaf(path string) bool {
 	return slices.Contains(layers[len(layers)-1], strings.TrimPrefix(path, module+"/"))

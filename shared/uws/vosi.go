@@ -20,6 +20,15 @@ type Capabilities struct {
 	CapabilitiesURL string
 	AvailabilityURL string // left out when empty
 	JobLists        []JobList
+	Services        []Service
+}
+
+// Service is a capability beyond UWS and VOSI.
+type Service struct {
+	StandardID  string
+	Version     string // of the standard
+	URL         string // absolute base URL
+	Description string // left out when empty
 }
 
 // JobList is one UWS job list of a service.
@@ -38,6 +47,9 @@ func AppendCapabilities(dst []byte, c *Capabilities) []byte {
 	}
 	for _, l := range c.JobLists {
 		dst = appendCapability(dst, StandardUWS, l.Description, "1.1", "base", l.URL)
+	}
+	for _, o := range c.Services {
+		dst = appendCapability(dst, o.StandardID, o.Description, o.Version, "base", o.URL)
 	}
 	return append(dst, "</vosi:capabilities>\n"...)
 }

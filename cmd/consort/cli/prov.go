@@ -17,7 +17,11 @@ import (
 const maxLineage = 200
 
 func (a *App) provCommand() *cobra.Command {
-	return group("prov", "See where results come from", "The provenance of jobs and results.", a.provShowCommand())
+	return group("prov", "See where results come from, and what was made of them",
+		`The provenance of jobs and results: where they come from, what was made of them, whether the record is sound, and
+whether the same comes out again.`,
+		a.provShowCommand(), a.provLineageCommand(), a.provGraphCommand(), a.provExportCommand(), a.provDiffCommand(),
+		a.provVerifyCommand(), a.provRerunCommand(), a.provRetractCommand())
 }
 
 func (a *App) provShowCommand() *cobra.Command {

@@ -15,6 +15,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"consort/coordinator/api/fault"
+	"consort/coordinator/api/provform"
 	"consort/coordinator/api/request"
 	"consort/coordinator/command"
 	"consort/coordinator/definitions"
@@ -23,7 +24,6 @@ import (
 	"consort/coordinator/scheduler"
 	"consort/coordinator/sites"
 	"consort/coordinator/state"
-	"consort/shared/prov"
 	"consort/shared/userapi"
 	"consort/shared/uws"
 )
@@ -42,6 +42,7 @@ type Config struct {
 	Sites       *sites.Service
 	Scheduler   *scheduler.Scheduler
 	Provenance  *provenance.Service
+	Crates      provform.Crates
 	Version     string
 	// Cluster gives the cluster's id and authority.
 	Cluster func() (id, authority string)
@@ -62,6 +63,7 @@ func (s *Surface) Mount(root fiber.Router) {
 	r.Get("/jobs/:id/logs/:stream", s.log)
 	r.Get("/jobs/:id/results/:result/members", s.members)
 	r.Get("/jobs/:id/provenance", s.provenance)
+	s.mountProvenance(r)
 	r.Get("/sites", s.sites)
 	r.Post("/sites", s.addSite)
 	r.Delete("/sites/:name", s.revokeSite)
@@ -254,30 +256,6 @@ func (s *Surface) members(c *fiber.Ctx) error {
 		return err
 	}
 	return c.JSON(list)
-}
-
-func (s *Surface) provenance(c *fiber.Ctx) error {
-	id, err := request.Param(c, "id")
-	if err != nil {
-		return err
-	}
-	g, err := s.Provenance.Graph(request.Context(c), request.Principal(c), "", id)
-	if err != nil {
-		return hide(err)
-	}
-	format, err := single(c, "format")
-	if err != nil {
-		return err
-	}
-	switch format {
-	case "", "json":
-		c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
-		return prov.WriteJSON(c.Response().BodyWriter(), g)
-	case "n":
-		c.Set(fiber.HeaderContentType, "text/provenance-notation; charset=utf-8")
-		return prov.WriteN(c.Response().BodyWriter(), g)
-	}
-	return fault.BadRequest("format: json and n are allowed")
 }
 
 func (s *Surface) sites(c *fiber.Ctx) error {

@@ -10,6 +10,7 @@ import (
 	"consort/coordinator/command"
 	"consort/coordinator/jobs"
 	"consort/coordinator/state"
+	"consort/shared/prov"
 	"consort/shared/userapi"
 )
 
@@ -62,8 +63,11 @@ func inputs(c *fiber.Ctx, j *jobs.Job) []userapi.Input {
 	seen := map[string]int{}
 	for _, in := range j.Spec.Inputs {
 		source := "upload"
-		if in.Source == command.Input_JOB {
+		switch {
+		case in.Source == command.Input_JOB:
 			source = "job"
+		case in.Source == command.Input_URL:
+			source = "url"
 		}
 		url := jobURL(c, j.Job) + request.Path("parameters", in.Name)
 		if n := seen[in.Name]; n > 0 {
@@ -72,10 +76,18 @@ func inputs(c *fiber.Ctx, j *jobs.Job) []userapi.Input {
 		seen[in.Name]++
 		views = append(views, userapi.Input{
 			Name: in.Name, Source: source, FileName: in.FileName, SHA256: in.Sha256, Size: in.Size,
-			ContentType: in.ContentType, FromJob: in.FromJob, FromResult: in.FromResult, URL: url,
+			ContentType: in.ContentType, FromJob: in.FromJob, FromResult: in.FromResult,
+			FromURL: publicURL(in.Url), URL: url,
 		})
 	}
 	return views
+}
+
+func publicURL(address string) string {
+	if address == "" {
+		return ""
+	}
+	return prov.PublicURL(address)
 }
 
 func result(c *fiber.Ctx, j *jobs.Job, o *command.Output) userapi.Result {

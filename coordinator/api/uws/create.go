@@ -1,12 +1,18 @@
 package uws
 
 import (
+	"fmt"
+	"net/http"
+	"strings"
+
 	"github.com/gofiber/fiber/v2"
 
 	"consort/coordinator/api/fault"
 	"consort/coordinator/api/request"
 	"consort/coordinator/auth"
 	"consort/coordinator/jobs"
+	"consort/coordinator/provenance"
+	"consort/shared/userapi"
 	"consort/shared/uws"
 )
 
@@ -33,17 +39,51 @@ func (s *Surface) create(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	reuse, err := takeReuse(form)
+	if err != nil {
+		return err
+	}
 	asked, err := takeRequest(form)
 	if err != nil {
 		return err
 	}
-	created, err := s.Jobs.Create(request.Context(c), p, jobs.CreateRequest{
-		Definition: ref, Request: asked, Run: run, Key: key,
-	})
+	r := jobs.CreateRequest{Definition: ref, Request: asked, Run: run, Reuse: reuse, Key: key}
+	earlier, err := s.Provenance.Computed(request.Context(c), p, r)
+	if err != nil && fault.Of(err).Status >= http.StatusInternalServerError {
+		return err // what is wrong with the request itself its creation tells
+	}
+	created, err := s.Jobs.Create(request.Context(c), p, r)
 	if err != nil {
 		return err
 	}
+	offer(c, earlier, created.ID)
 	return request.SeeOther(c, jobURL(c, name, created.ID))
+}
+
+// takeReuse reads REUSE: true takes the results of an earlier job of which the same was asked, where there is one.
+func takeReuse(f *request.Form) (bool, error) {
+	text, given, err := f.Take("REUSE")
+	if err != nil || !given {
+		return false, err
+	}
+	switch strings.ToLower(text) {
+	case "true", "1":
+		return true, nil
+	case "false", "0":
+		return false, nil
+	}
+	return false, fault.BadRequest("REUSE: true and false are allowed")
+}
+
+// offer names the newest completed job of which the same was asked. When a request is repeated, that is not the job which
+// it made itself.
+func offer(c *fiber.Ctx, earlier []provenance.JobInfo, made string) {
+	for _, j := range earlier {
+		if j.ID != made {
+			c.Response().Header.Add(fiber.HeaderLink, fmt.Sprintf(`<%s>; rel="%s"`, jobURL(c, j.Definition, j.ID), userapi.RelComputed))
+			return
+		}
+	}
 }
 
 // readForm reads the body, and the query as if it were part of it: UWS lets PHASE=RUN stand there.

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"consort/coordinator/api/provform"
 	"consort/coordinator/api/request"
 	"consort/coordinator/jobs"
 	"consort/coordinator/state"
@@ -150,8 +151,8 @@ func results(j *jobs.Job, url string) []uws.Result {
 		}
 	}
 	if uws.Phase(j.Phase).Final() {
-		for _, f := range provenanceFormats {
-			list = append(list, uws.Result{ID: f.name, Href: url + request.Path("results", f.name), MimeType: f.contentType, Size: -1})
+		for _, f := range provform.All() {
+			list = append(list, uws.Result{ID: f.Result, Href: url + request.Path("results", f.Result), MimeType: f.ContentType(), Size: -1})
 		}
 	}
 	return list

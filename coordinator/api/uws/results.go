@@ -2,9 +2,9 @@ package uws
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"time"
@@ -12,29 +12,27 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"consort/coordinator/api/fault"
+	"consort/coordinator/api/provform"
 	"consort/coordinator/api/request"
 	"consort/coordinator/command"
 	"consort/coordinator/jobs"
 	"consort/shared/prov"
+	"consort/shared/userapi"
 	"consort/shared/uws"
 	"consort/shared/votable"
 )
 
-// provenanceFormat is a form in which the provenance of a job is served.
-type provenanceFormat struct {
-	name        string // of the resource, "prov" and the format as in OPUS
-	contentType string
-	write       func(io.Writer, *prov.Graph) error
-}
+// extras are the results that every job has besides its outputs: logs, and the provenance in all forms. They stand
+// below the job itself, too, as in OPUS.
+var extras = append([]string{"stdout", "stderr"}, provenanceResults()...)
 
-var provenanceFormats = []provenanceFormat{
-	{"provjson", "application/json", prov.WriteJSON},
-	{"provn", `text/provenance-notation; charset="UTF-8"`, prov.WriteN},
+func provenanceResults() []string {
+	var names []string
+	for _, f := range provform.All() {
+		names = append(names, f.Result)
+	}
+	return names
 }
-
-// extras are the results that every job has besides its outputs. They stand below the job itself, too, as
-// in OPUS.
-var extras = []string{"stdout", "stderr", "provjson", "provn"}
 
 func isLog(name string) bool { return name == "stdout" || name == "stderr" }
 
@@ -61,6 +59,7 @@ func (s *Surface) getResult(c *fiber.Ctx) error {
 		return err
 	}
 	if o.Collection {
+		s.tellProvenance(c, prov.ResultID(j.Id, o.Id))
 		return s.sendManifest(c, j, o, t.url)
 	}
 	f, err := s.Jobs.OpenResult(j, o)
@@ -68,6 +67,7 @@ func (s *Surface) getResult(c *fiber.Ctx) error {
 		return err
 	}
 	c.Set(fiber.HeaderContentLocation, t.url+request.Path("results", o.Id, o.FileName))
+	s.tellProvenance(c, prov.ResultID(j.Id, o.Id))
 	return request.SendFile(c, f)
 }
 
@@ -86,8 +86,10 @@ func (s *Surface) getResultFile(c *fiber.Ctx) error {
 		return err
 	}
 	var f *jobs.File
+	node := prov.ResultID(j.Id, o.Id)
 	switch {
 	case o.Collection:
+		node = prov.MemberID(j.Id, o.Id, path)
 		f, err = s.Jobs.OpenMember(request.Context(c), j, o, path)
 	case path == o.FileName:
 		f, err = s.Jobs.OpenResult(j, o)
@@ -97,7 +99,16 @@ func (s *Surface) getResultFile(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	s.tellProvenance(c, node)
 	return request.SendFile(c, f)
+}
+
+// tellProvenance says where a file comes from: where its record is, and where more can be asked (W3C PROV-AQ,
+// section 3.1).
+func (s *Surface) tellProvenance(c *fiber.Ctx, node prov.QName) {
+	base, entity := request.Base(c), s.Authority()+"/id/entity/"+node.Local
+	c.Response().Header.Add(fiber.HeaderLink, fmt.Sprintf(`<%s>; rel="%s"; anchor="%s"`, provform.NodeURL(base, node, ""), userapi.RelProvenance, entity))
+	c.Response().Header.Add(fiber.HeaderLink, fmt.Sprintf(`<%s>; rel="%s"; anchor="%s"`, base+provform.Path, userapi.RelQueryService, entity))
 }
 
 func (s *Surface) output(c *fiber.Ctx, id string) (*jobs.Job, target, *command.Output, error) {
@@ -155,29 +166,30 @@ func (s *Surface) writeManifest(ctx context.Context, w io.Writer, flush func() e
 
 // extra answers with a log or a provenance document.
 func (s *Surface) extra(name string) fiber.Handler {
-	for _, f := range provenanceFormats {
-		if f.name == name {
+	for _, f := range provform.All() {
+		if f.Result == name {
 			return func(c *fiber.Ctx) error { return s.sendProvenance(c, f) }
 		}
 	}
 	return func(c *fiber.Ctx) error { return s.sendLog(c, name) }
 }
 
-func (s *Surface) sendProvenance(c *fiber.Ctx, f provenanceFormat) error {
+func (s *Surface) sendProvenance(c *fiber.Ctx, f provform.Form) error {
 	t, err := s.target(c)
 	if err != nil {
 		return err
+	}
+	if f.Name == provform.ROCrate {
+		return s.Crates.Send(c, t.list, t.id, false)
 	}
 	graph, err := s.Provenance.Graph(request.Context(c), t.Principal, t.list, t.id)
 	if err != nil {
 		return err
 	}
-	var document bytes.Buffer
-	if err := f.write(&document, graph); err != nil {
-		return err
-	}
-	c.Set(fiber.HeaderContentType, f.contentType)
-	return c.Send(document.Bytes())
+	return f.Send(c, graph, t.id, provform.Options{
+		Title: "Provenance of job " + t.id, Focus: []prov.QName{prov.JobID(t.id)},
+		Link: func(node prov.QName) string { return provform.NodeURL(request.Base(c), node, f.Name) },
+	})
 }
 
 // sendLog answers with standard output or error: the complete log once it is stored, until then what is
@@ -191,6 +203,7 @@ func (s *Surface) sendLog(c *fiber.Ctx, name string) error {
 	if err != nil {
 		return err
 	}
+	s.tellProvenance(c, prov.ResultID(t.id, name))
 	if f == nil {
 		c.Set(fiber.HeaderContentType, uws.AtomType)
 		return c.Send(data)

@@ -14,6 +14,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"consort/coordinator/api/fault"
+	"consort/coordinator/api/provform"
 	"consort/coordinator/api/request"
 	"consort/coordinator/auth"
 	"consort/coordinator/definitions"
@@ -29,8 +30,11 @@ type Config struct {
 	Jobs        *jobs.Service
 	Definitions *definitions.Service
 	Provenance  *provenance.Service
-	Guard       *auth.Guard
-	Files       request.Store // takes uploads
+	Crates      provform.Crates
+	// Authority gives the IRI that the identifiers of records begin with.
+	Authority func() string
+	Guard     *auth.Guard
+	Files     request.Store // takes uploads
 	// SilentSince tells since when a site has been out of contact, the zero time when it is not. Nil: it is
 	// never told.
 	SilentSince func(site string) time.Time

@@ -3,6 +3,7 @@ package uws
 import (
 	"github.com/gofiber/fiber/v2"
 
+	"consort/coordinator/api/provform"
 	"consort/coordinator/api/request"
 	"consort/shared/uws"
 )
@@ -17,6 +18,7 @@ func (s *Surface) capabilities(c *fiber.Ctx) error {
 		CapabilitiesURL: request.Base(c) + "/capabilities",
 		AvailabilityURL: request.Base(c) + "/availability",
 	}
+	doc.Services = []uws.Service{provform.Service(request.Base(c))}
 	for _, e := range entries {
 		doc.JobLists = append(doc.JobLists, uws.JobList{URL: listURL(c, e.Definition.Name), Description: e.Definition.Title})
 	}
