@@ -1,6 +1,7 @@
 package picture
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -26,8 +27,8 @@ func sorted(sorts ...sort) func(*node) *node {
 // groupings are tried in this order, the least telling nodes first.
 var groupings = []grouping{
 	{"contents", func(n *node) *node {
-		if n.sort == sortContent && n.owner != nil {
-			return n.owner.root()
+		if n.sort == sortContent {
+			return n.root()
 		}
 		return nil
 	}},
@@ -50,23 +51,31 @@ var groupings = []grouping{
 	{"logs", sorted(sortLog)},
 	{"attempts", sorted(sortAttempt)},
 	{"results", func(n *node) *node {
-		if n.kind == prov.Entity && n.owner != nil && n.owner.kind == prov.Activity {
+		if n.made {
 			return n.owner
 		}
 		return nil
 	}},
+	{"inputs", func(n *node) *node {
+		if n.kind == prov.Entity && n.owner != nil && n.owner.kind == prov.Activity && !n.made && n.sort == sortDataset {
+			return n.owner
+		}
+		return nil
+	}},
+	{ofOneJob, func(n *node) *node {
+		if r := n.root(); r.kind == prov.Activity {
+			return r
+		}
+		return nil
+	}},
+	{noun: alike},
 	{"agents", func(n *node) *node {
 		if n.kind == prov.Agent {
 			return everything
 		}
 		return nil
 	}},
-	{"nodes of one job", func(n *node) *node {
-		if r := n.root(); r.kind == prov.Activity {
-			return r
-		}
-		return nil
-	}},
+	{noun: alike},
 	{"entities of other origin", func(n *node) *node {
 		if n.kind == prov.Entity && n.owner == nil {
 			return everything
@@ -74,6 +83,12 @@ var groupings = []grouping{
 		return nil
 	}},
 }
+
+// Two groupings are named otherwise than by a number and a noun: all that belongs to a job, and twins.
+const (
+	ofOneJob = "parts"
+	alike    = "alike"
+)
 
 // everything is the key under which nodes without a common owner come together.
 var everything = &node{}
@@ -84,8 +99,35 @@ func (d *diagram) collapse(most int) {
 		if len(d.nodes) <= most {
 			return
 		}
-		d.group(&groupings[i])
+		if how := &groupings[i]; how.noun == alike {
+			d.mergeTwins()
+		} else {
+			d.group(how)
+		}
 	}
+}
+
+// mergeTwins makes one node of nodes of one name that the same edges join to the same nodes, such as the jobs
+// of a survey.
+func (d *diagram) mergeTwins() {
+	edges := map[*node][]string{}
+	for i, n := range d.nodes {
+		n.n = i
+	}
+	for _, e := range d.edges {
+		edges[e.from] = append(edges[e.from], fmt.Sprint(e.rel, ">", e.to.n))
+		edges[e.to] = append(edges[e.to], fmt.Sprint(e.rel, "<", e.from.n))
+	}
+	twins := map[string]*node{}
+	d.group(&grouping{alike, func(n *node) *node {
+		slices.Sort(edges[n])
+		name, _ := d.labels(n)
+		key := fmt.Sprint(name, "\x00", n.sort, n.marks, edges[n])
+		if twins[key] == nil {
+			twins[key] = n
+		}
+		return twins[key]
+	}})
 }
 
 // groupKey keeps apart what a reader wants to tell apart: what failed from what did not.
@@ -104,7 +146,7 @@ func (d *diagram) group(how *grouping) {
 			continue
 		}
 		k := groupKey{by, n.kind}
-		if how.noun == "nodes of one job" {
+		if how.noun == ofOneJob {
 			k.kind = prov.Activity
 		}
 		if members[k] == nil {
@@ -124,10 +166,15 @@ func (d *diagram) group(how *grouping) {
 func (d *diagram) merge(k groupKey, members []*node, noun string) {
 	first := members[0]
 	g := &node{id: prov.QName{Prefix: "group", Local: noun}, kind: k.kind, sort: first.sort, owner: first.owner}
-	if noun == "nodes of one job" {
-		g.id.Prefix, g.id.Local = "job", ""
-		if k.by.into == nil {
-			g.owner = nil
+	switch noun {
+	case alike:
+		g.twins = len(members)
+		g.id.Local, _ = d.labels(first)
+		g.id.Prefix, g.owner = alike, nil
+	case ofOneJob:
+		g.id = prov.QName{Prefix: ofOneJob, Local: k.by.ownName()}
+		if g.owner = k.by; slices.Contains(members, k.by) {
+			g.owner, g.chief = nil, k.by
 		}
 	}
 	for _, m := range members {
@@ -141,6 +188,9 @@ func (d *diagram) merge(k groupKey, members []*node, noun string) {
 			g.merged = append(g.merged, inner)
 		}
 		for _, mark := range m.marks {
+			if g.chief != nil && g.chief != m {
+				break // a failed attempt is not a failed job
+			}
 			if !slices.Contains(g.marks, mark) && len(g.marks) < 2 {
 				g.marks = append(g.marks, mark)
 			}
@@ -192,15 +242,13 @@ func (d *diagram) reconnect(where func(*node) *node) {
 
 // groupLabels names a group by the number of its members.
 func (n *node) groupLabels() (name, what string) {
-	if n.id.Prefix == "job" {
-		first := n.merged[0]
-		for _, m := range n.merged {
-			if m.sort == sortJob {
-				first = m
-				break
-			}
-		}
-		return first.ownName(), fmt.Sprintf("job with %d parts", len(n.merged)-1)
+	switch {
+	case n.chief != nil:
+		return fmt.Sprintf("%s and %s", n.chief.ownName(), count(len(n.merged)-1, "part")), n.chief.text(prov.QName{Prefix: "uws", Local: "jobId"})
+	case n.id.Prefix == ofOneJob:
+		return fmt.Sprintf("%s of %s", count(len(n.merged), "part"), n.id.Local), "collapsed"
+	case n.id.Prefix == alike:
+		return fmt.Sprintf("%d \u00d7 %s", n.twins, n.id.Local), "collapsed"
 	}
 	return fmt.Sprintf("%d %s", len(n.merged), n.id.Local), "collapsed"
 }
@@ -251,5 +299,26 @@ func (d *diagram) cut(most int) int {
 		}
 		return nil
 	})
+	return left
+}
+
+// most edges for a node, and in all: more of them make a grey area of any picture.
+const (
+	edgesPerNode = 8
+	edgesInAll   = 4000
+)
+
+// thin leaves out edges of the less telling relations, until there are not more than can be seen, and gives
+// their number.
+func (d *diagram) thin(most int) int {
+	limit := min(most*edgesPerNode, edgesInAll)
+	if len(d.edges) <= limit {
+		return 0
+	}
+	rank := map[relation]int{relUsage: -3, relGeneration: -2, relDerivation: -1}
+	sorted := slices.Clone(d.edges)
+	slices.SortStableFunc(sorted, func(a, b *edge) int { return cmp.Compare(rank[a.rel], rank[b.rel]) })
+	left := len(sorted) - limit
+	d.edges = sorted[:limit]
 	return left
 }

@@ -18,34 +18,47 @@ type part struct {
 	x, y float64 // of its top left corner
 }
 
-// compose lays out a diagram and makes the scene.
-func compose(d *diagram, o Options, total, left int) *scene {
-	figures := make([]*figure, len(d.nodes))
+// drawing is a diagram with everything in its place.
+type drawing struct {
+	*diagram
+	figures []*figure
+	parts   []*part
+	w, h    float64
+}
+
+// arrange lays out a diagram.
+func (d *diagram) arrange(o *Options) *drawing {
+	a := &drawing{diagram: d, figures: make([]*figure, len(d.nodes))}
 	for i, n := range d.nodes {
 		n.n = i
-		figures[i] = d.newFigure(n, o.Attributes)
+		a.figures[i] = d.newFigure(n, o.Attributes)
 	}
 	for _, e := range d.edges {
 		if e.from == e.to {
-			figures[e.from.n].loops = append(figures[e.from.n].loops, e)
+			a.figures[e.from.n].loops = append(a.figures[e.from.n].loops, e)
 		}
 	}
-	parts := d.parts(figures)
-	for _, p := range parts {
-		p.arrange(&o, len(d.edges) <= mostLabelled)
+	a.parts = d.parts(a.figures)
+	for _, p := range a.parts {
+		p.arrange(o, len(d.edges) <= mostLabelled)
 	}
-	w, h := pack(parts)
-	s := &scene{w: w, h: h}
-	var nodes []group
-	for _, p := range parts {
-		p.place(&o)
-		s.groups = append(s.groups, p.tracks(d, &o)...)
-		for _, f := range p.figures {
-			nodes = append(nodes, f.group(d, &o))
-		}
+	a.w, a.h = pack(a.parts)
+	for _, p := range a.parts {
+		p.place(o)
 	}
-	s.groups = append(s.groups, nodes...)
-	s.frame(d, &o, figures, total, left)
+	return a
+}
+
+// scene draws edges, nodes over them, and the frame around.
+func (a *drawing) scene(o *Options, left omission) *scene {
+	s := &scene{w: a.w, h: a.h}
+	for _, p := range a.parts {
+		s.groups = append(s.groups, p.tracks(a.diagram, o)...)
+	}
+	for _, f := range a.figures {
+		s.groups = append(s.groups, f.group(a.diagram, o))
+	}
+	s.frame(a.diagram, o, a.figures, left)
 	return s
 }
 

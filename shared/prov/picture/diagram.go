@@ -24,8 +24,12 @@ type node struct {
 	focus  bool
 	// owner is the activity that the node belongs to, as a parameter or result does; nil for none.
 	owner *node
+	// made tells that the owner generated it, shared that activities of several owners used it.
+	made, shared bool
 	// merged are the nodes that have collapsed into this one.
 	merged []*node
+	chief  *node // the job, if this is the group of all that belongs to it
+	twins  int   // how many nodes that look alike are one here
 	// into is the node that this one has collapsed into.
 	into *node
 	n    int // place in diagram.nodes when the layout is made
@@ -112,6 +116,7 @@ func readGraph(g *prov.Graph, o Options) *diagram {
 		d.node(id, prov.Entity).sort = sortBundle
 	}
 	d.relations(g)
+	d.ownInputs()
 	for _, id := range o.Focus {
 		if n := d.index[id]; n != nil {
 			n.focus = true
@@ -246,7 +251,10 @@ func (d *diagram) connect(known map[edgeKey]*edge, from, to *node, r *prov.Recor
 	rel, detail := d.classify(r)
 	d.join(known, from, to, rel, detail)
 	switch {
-	case rel == relGeneration, r.Kind == prov.Communication && r.HasType(typePartOf):
+	case rel == relGeneration:
+		from.made = true
+		own(from, to)
+	case r.Kind == prov.Communication && r.HasType(typePartOf):
 		own(from, to)
 	case rel == relMembership:
 		own(to, from)
@@ -264,6 +272,26 @@ func (d *diagram) connect(known map[edgeKey]*edge, from, to *node, r *prov.Recor
 func own(n, owner *node) {
 	if n.owner == nil && n != owner {
 		n.owner = owner
+	}
+}
+
+// ownInputs gives what nobody made to the job that used it, if only one did.
+func (d *diagram) ownInputs() {
+	user := map[*node]*node{}
+	for _, e := range d.edges {
+		if e.rel != relUsage || e.to.kind != prov.Entity || e.to.owner != nil {
+			continue
+		}
+		root := e.from.root()
+		if known := user[e.to]; known != nil && known != root {
+			e.to.shared = true
+		}
+		user[e.to] = root
+	}
+	for input, job := range user {
+		if !input.shared && job != input {
+			input.owner = job
+		}
 	}
 }
 

@@ -14,7 +14,7 @@ const (
 )
 
 // frame puts title, notes and legend around what has been drawn, and the room that they need.
-func (s *scene) frame(d *diagram, o *Options, figures []*figure, total, left int) {
+func (s *scene) frame(d *diagram, o *Options, figures []*figure, left omission) {
 	width := max(s.w, narrowest-2*margin)
 	head := group{}
 	y := margin
@@ -27,7 +27,7 @@ func (s *scene) frame(d *diagram, o *Options, figures []*figure, total, left int
 	if s.title != "" {
 		write(s.title, sizeTitle, true, black)
 	}
-	lines := summary(d, total, left)
+	lines := summary(d, left)
 	for _, line := range lines {
 		write(line, sizeSmall, false, grey)
 	}
@@ -49,16 +49,19 @@ func (s *scene) frame(d *diagram, o *Options, figures []*figure, total, left int
 }
 
 // summary says what the picture shows and what it does not.
-func summary(d *diagram, total, left int) []string {
-	if total == 0 {
+func summary(d *diagram, left omission) []string {
+	if left.total == 0 {
 		return []string{"The graph is empty."}
 	}
 	lines := []string{fmt.Sprintf("%s, %s. Edges point from effect to cause.", count(len(d.nodes), "node"), count(len(d.edges), "relation"))}
-	if shown := total - left; shown > len(d.nodes) {
+	if shown := left.total - left.elements; shown > len(d.nodes) {
 		lines = append(lines, fmt.Sprintf("Groups have collapsed: %d elements are shown as %s.", shown, count(len(d.nodes), "node")))
 	}
-	if left > 0 {
-		lines = append(lines, fmt.Sprintf("Left out: %s of %d, those farthest from the nodes asked for.", count(left, "element"), total))
+	if left.elements > 0 {
+		lines = append(lines, fmt.Sprintf("Left out: %s of %d, those farthest from the nodes asked for.", count(left.elements, "element"), left.total))
+	}
+	if left.relations > 0 {
+		lines = append(lines, fmt.Sprintf("Left out: %s more between the nodes shown.", count(left.relations, "relation")))
 	}
 	return lines
 }

@@ -157,8 +157,8 @@ func join(sep string, parts ...string) string {
 }
 
 const (
-	titleAttributes = 40  // attributes told in full text
-	titleText       = 300 // bytes of each
+	titleAttributes = 20  // attributes told in full text
+	titleText       = 200 // bytes of each
 	titleMembers    = 20  // members of a group named
 )
 

@@ -2,6 +2,8 @@ package picture
 
 import (
 	"cmp"
+	"maps"
+	"math"
 	"slices"
 )
 
@@ -122,6 +124,7 @@ func (l *layout) rank() {
 		}
 	}
 	tighten(rank, order, in, out)
+	l.splitWide(rank)
 	lowest := slices.Min(rank)
 	step := 1
 	if l.labelled {
@@ -157,6 +160,47 @@ func tighten(rank, order []int, in, out [][]int) {
 		if !moved {
 			return
 		}
+	}
+}
+
+const (
+	pageBreadth = 900.0 // layers up to this extent stay as they are
+	layerDepth  = 230.0 // about what a layer takes along u
+	broadForm   = 0.8   // least ratio of length to breadth aimed at
+)
+
+// splitWide divides layers with so many boxes that the picture would be a narrow strip into several. No edge
+// joins two boxes of one layer, so this is always possible.
+func (l *layout) splitWide(rank []int) {
+	extent := map[int]float64{}
+	for v, b := range l.boxes {
+		extent[rank[v]] += b.before + b.after + gapNodes
+	}
+	widest := 0.0
+	for _, e := range extent {
+		widest = max(widest, e)
+	}
+	parts := func(r int) int { return int(math.Ceil(extent[r] / widest)) }
+	for widest > pageBreadth {
+		layers := 0
+		for r := range extent {
+			layers += parts(r)
+		}
+		if float64(layers)*layerDepth >= broadForm*widest {
+			break
+		}
+		widest *= 0.9
+	}
+	base, at := map[int]int{}, 0
+	for _, r := range slices.Sorted(maps.Keys(extent)) {
+		base[r] = at
+		at += parts(r)
+	}
+	filled := map[int]float64{}
+	for v, b := range l.boxes {
+		r := rank[v]
+		rank[v] = base[r] + int(filled[r]/extent[r]*float64(parts(r)))
+		filled[r] += b.before + b.after + gapNodes
 	}
 }
 

@@ -98,6 +98,9 @@ func WritePNG(w io.Writer, g *prov.Graph, o Options) error {
 	return nil
 }
 
+// omission is what a picture does not show, of a number of elements.
+type omission struct{ total, elements, relations int }
+
 // draw makes the scene of a graph.
 func draw(g *prov.Graph, o Options) (*scene, error) {
 	if err := o.complete(); err != nil {
@@ -106,8 +109,8 @@ func draw(g *prov.Graph, o Options) (*scene, error) {
 	d := readGraph(g, o)
 	total := len(d.nodes)
 	d.collapse(o.Max)
-	left := d.cut(o.Max)
-	return compose(d, o, total, left), nil
+	left := omission{total: total, elements: d.cut(o.Max), relations: d.thin(o.Max)}
+	return d.arrange(&o).scene(&o, left), nil
 }
 
 // complete fills in defaults and checks the rest.

@@ -37,14 +37,7 @@ var cases = []string{"completed", "failed", "aborted", "retried"}
 // chain is the lineage of so many jobs, each of which uses the result of the one before.
 func chain(t testing.TB, jobs int) *prov.Graph {
 	t.Helper()
-	ns, err := prov.Namespaces("https://f.example")
-	if err != nil {
-		t.Fatal(err)
-	}
-	g, err := prov.New(ns...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	g := empty(t)
 	begin := time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)
 	for i := range jobs {
 		at := func(s int) time.Time { return begin.Add(time.Duration(i*100+s) * time.Second) }
@@ -59,13 +52,7 @@ func chain(t testing.TB, jobs int) *prov.Graph {
 		if i > 0 {
 			rec.Inputs[0] = prov.InputRecord{Role: "image", Job: fmt.Sprintf("j01ke5nzv%02dfghjkmnpqrstvwxy0", i-1), Result: "image"}
 		}
-		job, err := prov.FromRecord(rec, "https://f.example")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := g.Merge(job); err != nil {
-			t.Fatal(err)
-		}
+		mergeJob(t, g, rec)
 	}
 	return g
 }
@@ -124,4 +111,13 @@ func TestGolden(t *testing.T) {
 func TestChain(t *testing.T) {
 	show(t, "chain31", chain(t, 31), Options{Title: "31 jobs in a chain"})
 	show(t, "chain4", chain(t, 4), Options{Title: "4 jobs in a chain", Direction: BottomTop, Attributes: true, Model: ModelIVOA})
+}
+
+func TestLook(t *testing.T) {
+	show(t, "sweep12", sweep(t, 12, 3), Options{Title: "12 jobs and a match", Model: ModelIVOA})
+	show(t, "sweep60", sweep(t, 60, 10), Options{Title: "60 jobs and a match", Focus: []prov.QName{prov.JobID("jlast")}})
+	show(t, "sweep600", sweep(t, 600, 10), Options{Title: "600 jobs and a match", Focus: []prov.QName{prov.JobID("jlast")}})
+	show(t, "tangle40", tangle(t, 40, 45, 1), Options{Title: "a tangle", Direction: RightLeft})
+	show(t, "tangle150", tangle(t, 150, 200, 1), Options{Title: "a tangle", Direction: TopBottom})
+	show(t, "dense", tangle(t, 40, 1000, 1), Options{Title: "dense"})
 }
