@@ -246,7 +246,7 @@ func (f *field) values(attrs []Attr) []Value {
 	var values []Value
 	for _, name := range f.from {
 		for i := range attrs {
-			if attrs[i].Name == name && f.takes(attrs[i].Value) {
+			if attrs[i].Name == name && (f.accepts == nil || f.accepts(attrs[i].Value)) {
 				values = append(values, attrs[i].Value)
 			}
 		}
@@ -258,15 +258,6 @@ func (f *field) values(attrs []Attr) []Value {
 		return values[:1]
 	}
 	return values
-}
-
-// takes tells whether a value may stand in the field.
-func (f *field) takes(v Value) bool {
-	if f.mode != moment {
-		return true
-	}
-	_, err := parseTime(v.text)
-	return err == nil
 }
 
 // shown tells whether section and fields say all that an attribute says.
@@ -330,7 +321,7 @@ func timeValue(t time.Time) []Value {
 // agentType takes the type of an agent, one of the three that both models know, from its attributes.
 func agentType(attrs []Attr) ([]Value, []Attr) {
 	for i, a := range attrs {
-		for _, typ := range []string{"Person", "Organization", "SoftwareAgent"} {
+		for _, typ := range agentTypes {
 			if a == (Attr{nameType, Name(provTerm(typ))}) {
 				return []Value{String(typ)}, slices.Delete(slices.Clone(attrs), i, i+1)
 			}

@@ -1,5 +1,7 @@
 package prov
 
+import "slices"
+
 // Model is the vocabulary that a document speaks.
 type Model string
 
@@ -35,6 +37,8 @@ type field struct {
 	key  QName // in JSON
 	mode fieldMode
 	ucd  string
+	// accepts, if there is such a thing, tells which values may stand here.
+	accepts func(Value) bool
 }
 
 type fieldMode uint8
@@ -96,7 +100,7 @@ var ivoaSections = []section{
 		fields: append([]field{valueField}, entityFields...), links: []link{{"entityDescription", byDescription}}},
 	{name: "activity", kind: Activity, class: "Activity", about: "Activities: jobs, their attempts and transfers",
 		fields: voFields("name", "comment"), links: []link{{"activityDescription", byDescription}}},
-	{name: "agent", kind: Agent, class: "Agent", about: "Persons, organizations and programs", fields: voFields("name!", "type", "comment", "email", "affiliation", "phone", "address", "url")},
+	{name: "agent", kind: Agent, class: "Agent", about: "Persons, organizations and programs", fields: agentFields()},
 	{name: "activityDescription", kind: Entity, typ: "ActivityDescription", class: "ActivityDescription", about: "Descriptions of jobs",
 		fields: voFields("name!", "version", "description", "docurl", "type", "subtype")},
 	{name: "usageDescription", kind: Entity, typ: "UsageDescription", class: "UsageDescription", about: "Descriptions of inputs",
@@ -158,7 +162,7 @@ func voFields(marked ...string) []field {
 		case '*':
 			f.mode, name = many, name[:len(name)-1]
 		case '@':
-			f.mode, name = moment, name[:len(name)-1]
+			f.mode, name, f.accepts = moment, name[:len(name)-1], isTime
 		}
 		f.name, f.ucd = name, fieldUCDs[name]
 		f.key, f.from = voprovTerm(name), []QName{voprovTerm(name), provTerm(name)}
@@ -171,6 +175,20 @@ func voFields(marked ...string) []field {
 		fields = append(fields, f)
 	}
 	return fields
+}
+
+// agentFields has the type from a list that the model closes.
+func agentFields() []field {
+	fields := voFields("name!", "type", "comment", "email", "affiliation", "phone", "address", "url")
+	fields[1].accepts = func(v Value) bool { return v.typ == typeString && slices.Contains(agentTypes, v.text) }
+	return fields
+}
+
+var agentTypes = []string{"Person", "Organization", "SoftwareAgent"}
+
+func isTime(v Value) bool {
+	_, err := parseTime(v.text)
+	return err == nil
 }
 
 func voTerms(local ...string) []QName {
