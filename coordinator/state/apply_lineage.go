@@ -191,15 +191,24 @@ func (t *tx) foundKeys(j *Job) []key {
 			f.add(foundSoftware, s.Name, s.Version)
 		}
 	}
-	for _, p := range effective(t.spec(j.Id).Parameters, t.definition(j).Defaults) {
+	f.parameters(t.spec(j.Id), t.definition(j).Defaults)
+	return f.keys
+}
+
+// parameters adds the effective values. Where some stand in a file, it is not known which were given, so that
+// no default is taken for a value.
+func (f *finder) parameters(spec *Spec, defaults []*command.Parameter) {
+	if slices.ContainsFunc(spec.Inputs, func(in *command.Input) bool { return in.Source == command.Input_PARAMETERS }) {
+		defaults = nil
+	}
+	for _, p := range effective(spec.Parameters, defaults) {
 		if p.Secret {
 			continue
 		}
 		for _, value := range p.Values {
-			f.add(foundParameter, j.Definition, p.Name, value)
+			f.add(foundParameter, f.job.Definition, p.Name, value)
 		}
 	}
-	return f.keys
 }
 
 // endedNow tells whether a change ends a job, or the attempt that it left behind when it ended.

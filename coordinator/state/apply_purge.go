@@ -184,6 +184,7 @@ func bareHead(j *Job, used bool) *Job {
 		Epoch: j.Epoch, AttemptOpen: j.AttemptOpen, PurgedEpoch: j.PurgedEpoch}
 	if j.AttemptOpen {
 		bare.Site, bare.WorkLeaseUntilUs = j.Site, j.WorkLeaseUntilUs
+		bare.RunStartedUs, bare.ExecutionSeconds = j.RunStartedUs, j.ExecutionSeconds // memory has them too
 	}
 	if used {
 		bare.StartedUs, bare.CommitEpoch, bare.Site = j.StartedUs, j.CommitEpoch, j.Site

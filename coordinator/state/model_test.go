@@ -26,6 +26,9 @@ type modelJob struct {
 	epoch    uint64
 	failures int
 	attempts map[uint64]*modelAttempt
+	inputs   []*command.Input
+	request  string // what was computed, empty when that is not known
+	result   bool
 }
 
 type modelAttempt struct {
@@ -66,10 +69,7 @@ func (j *modelJob) abort() {
 func (m model) step(body proto.Message) command.Result_Code {
 	switch c := body.(type) {
 	case *command.CreateJob:
-		if m[c.Id] == nil {
-			m[c.Id] = &modelJob{phase: map[bool]string{false: "PENDING", true: "QUEUED"}[c.Run], attempts: map[uint64]*modelAttempt{}}
-		}
-		return ok
+		return m.create(c)
 	case *command.RunJob:
 		return m.alive(c.Id, func(j *modelJob) command.Result_Code {
 			if !slices.Contains([]string{"QUEUED", "PENDING", "HELD"}, j.phase) {
@@ -119,7 +119,7 @@ func (m model) step(body proto.Message) command.Result_Code {
 			return ok
 		})
 	case *command.Commit:
-		return m.attempt(c.Job, c.Epoch, c.Site, func(j *modelJob, a *modelAttempt) command.Result_Code { return j.commit(a) })
+		return m.attempt(c.Job, c.Epoch, c.Site, func(j *modelJob, a *modelAttempt) command.Result_Code { return j.commit(a, c.Facts) })
 	case *command.FailAttempt:
 		return m.attempt(c.Job, c.Epoch, c.Site, func(j *modelJob, a *modelAttempt) command.Result_Code { return j.fail(a, c.Class) })
 	case *command.CloseAttempt:
@@ -135,6 +135,53 @@ func (m model) step(body proto.Message) command.Result_Code {
 		})
 	}
 	return notFound
+}
+
+func (m model) create(c *command.CreateJob) command.Result_Code {
+	if m[c.Id] != nil {
+		return ok
+	}
+	j := &modelJob{phase: map[bool]string{false: "PENDING", true: "QUEUED"}[c.Run], attempts: map[uint64]*modelAttempt{}, inputs: c.Inputs}
+	for _, in := range c.Inputs {
+		if from := m[in.FromJob]; in.FromJob != "" && !from.usable() {
+			return notFound
+		}
+	}
+	if c.ReuseOf != "" {
+		old := m[c.ReuseOf]
+		j.phase, j.result, j.request = "COMPLETED", true, request(c.Inputs, nil)
+		switch {
+		case c.ReuseOf == c.Id:
+			return command.Result_INVALID
+		case old == nil || old.deleted || old.phase == "ARCHIVED":
+			return notFound
+		case old.phase != "COMPLETED":
+			return illegalPhase
+		case j.request == "" || j.request != old.request:
+			return command.Result_REFUSED
+		}
+	}
+	m[c.Id] = j
+	return ok
+}
+
+func (j *modelJob) usable() bool { return j != nil && !j.deleted && j.phase != "ARCHIVED" && j.result }
+
+// request describes inputs by their content, when all is known.
+func request(inputs []*command.Input, f *command.Facts) string {
+	var all []string
+	for _, in := range inputs {
+		sum := in.Sha256
+		if in.Url != "" && len(f.GetTransfers()) > 0 {
+			sum = f.Transfers[0].Sha256
+		}
+		if sum == "" {
+			return ""
+		}
+		all = append(all, in.Name+sum)
+	}
+	slices.Sort(all)
+	return fmt.Sprint(all)
 }
 
 func (m model) alive(id string, fn func(*modelJob) command.Result_Code) command.Result_Code {
@@ -187,7 +234,7 @@ func (j *modelJob) report(a *modelAttempt, state string) command.Result_Code {
 	return ok
 }
 
-func (j *modelJob) commit(a *modelAttempt) command.Result_Code {
+func (j *modelJob) commit(a *modelAttempt, f *command.Facts) command.Result_Code {
 	switch {
 	case a.state == "committed":
 		return ok
@@ -197,6 +244,7 @@ func (j *modelJob) commit(a *modelAttempt) command.Result_Code {
 		return incomplete
 	}
 	a.closed, a.state, j.phase = true, "committed", "COMPLETED"
+	j.result, j.request = true, request(j.inputs, f)
 	return ok
 }
 
@@ -229,13 +277,13 @@ func (j *modelJob) fail(a *modelAttempt, class string) command.Result_Code {
 // drawCommand draws a command on one of six jobs; mostly the epoch is the one that makes sense. What ends a job
 // for ever is rare, so that lives are long.
 func drawCommand(t *rapid.T, m model) proto.Message {
-	n := rapid.IntRange(1, 6).Draw(t, "job")
+	n := rapid.IntRange(1, modelJobs).Draw(t, "job")
 	id := jobID(n)
 	epoch := uint64(1)
 	if j := m[id]; j != nil {
 		epoch = max(1, j.epoch)
 	}
-	kind := rapid.SampledFrom([]string{"create", "create", "create", "run", "run", "abort", "delete", "archive", "purge",
+	kind := rapid.SampledFrom([]string{"create", "create", "create", "create", "run", "run", "abort", "delete", "archive", "purge",
 		"grant", "grant", "grant", "grant", "report", "report", "report", "report", "stage", "stage", "stage", "stage",
 		"commit", "commit", "fail", "fail", "close"}).Draw(t, "kind")
 	if rapid.IntRange(0, 5).Draw(t, "odd") == 0 {
@@ -249,7 +297,7 @@ func drawCommand(t *rapid.T, m model) proto.Message {
 		c := createJob(n)
 		c.Run = rapid.Bool().Draw(t, "run")
 		c.Retry = &command.Retry{Max: 1, On: []string{"transfer", "preempted"}}
-		c.Inputs = []*command.Input{{Name: "in", Sha256: sha("in"), Size: 1}}
+		drawRequest(t, c)
 		return c
 	case "run":
 		return &command.RunJob{Id: id}
@@ -273,19 +321,69 @@ func drawCommand(t *rapid.T, m model) proto.Message {
 		return &command.StageManifest{Job: id, Epoch: epoch, Site: site, Files: manifest(n)}
 	case "commit":
 		return &command.Commit{Job: id, Epoch: epoch, Site: site, Parts: 1,
-			Hash: command.ManifestHash([][]byte{command.PartHash(manifest(n))}), Outputs: []*command.Output{{Id: "answer"}},
+			Hash: command.ManifestHash([][]byte{command.PartHash(manifest(n))}), Outputs: outputs(n), Facts: drawFacts(t),
 			Fragment: &command.Fragment{Number: uint64(n)}}
 	case "fail":
 		class := rapid.SampledFrom([]string{"user", "transfer", "preempted", "quota", "timelimit"}).Draw(t, "class")
-		return &command.FailAttempt{Job: id, Epoch: epoch, Site: site, Class: class}
+		return &command.FailAttempt{Job: id, Epoch: epoch, Site: site, Class: class, Facts: drawFacts(t)}
 	default:
-		return &command.CloseAttempt{Job: id, Epoch: epoch, Site: site,
-			Facts: &command.Facts{Logs: []*command.Log{{Name: "stdout", Sha256: sha("log"), Size: 1}}}}
+		return &command.CloseAttempt{Job: id, Epoch: epoch, Site: site, Facts: drawFacts(t)}
 	}
 }
 
+const modelJobs = 6
+
+// drawRequest draws inputs of all kinds, parameters, and sometimes a job to be reused.
+func drawRequest(t *rapid.T, c *command.CreateJob) {
+	from := rapid.IntRange(1, modelJobs).Draw(t, "from")
+	taken := manifest(from)[0]
+	result := taken.Output
+	if outputs(from)[0].Collection {
+		result += "/" + taken.Path
+	}
+	upload := rapid.SampledFrom([]string{"u1", "u2"}).Draw(t, "upload")
+	kinds := []*command.Input{
+		{Name: "in", Sha256: sha(upload), Size: 1, Upload: upload},
+		{Name: "mask", Sha256: sha(upload), Size: 1, Upload: upload},
+		{Name: "far", Source: command.Input_URL, Url: "https://u:p@archive.example/a"},
+		{Name: "old", Source: command.Input_JOB, FromJob: jobID(from), FromResult: result, Sha256: taken.Sha256, Size: 1},
+	}
+	c.Inputs = rapid.SliceOfNDistinct(rapid.SampledFrom(kinds), 0, 2, func(in *command.Input) string { return in.Name }).Draw(t, "inputs")
+	if rapid.Bool().Draw(t, "given") {
+		c.Parameters = []*command.Parameter{{Name: "n", Values: []string{"1", "2"}}, {Name: "key", Values: []string{"k"}, Secret: true}}
+		return
+	}
+	if rapid.IntRange(0, 3).Draw(t, "reuse") == 0 {
+		c.ReuseOf = jobID(rapid.IntRange(1, modelJobs).Draw(t, "reused"))
+	}
+}
+
+// drawFacts draws what an attempt tells at its end.
+func drawFacts(t *rapid.T) *command.Facts {
+	content := rapid.SampledFrom([]string{"", "x", "y"}).Draw(t, "content")
+	f := &command.Facts{Image: "sha256:i" + content, Software: []*command.Software{{Name: "fold", Version: content}},
+		Logs: []*command.Log{{Name: "stdout", Sha256: sha("log" + content), Size: int64(len(content))}}}
+	if content != "" {
+		f.Transfers = []*command.Transfer{{Name: "far", Sha256: sha(content)}, {Out: true, Name: "far", Sha256: sha("out")}}
+	}
+	return f
+}
+
+// manifest and outputs: jobs with even numbers make a collection, others two results.
 func manifest(n int) []*command.File {
-	return []*command.File{{Output: "answer", Path: "a", Sha256: sha(fmt.Sprint("a", n)), Size: 1}, {Output: "answer", Path: "b", Sha256: sha("shared"), Size: 1}}
+	second := "second"
+	if n%2 == 0 {
+		second = "answer"
+	}
+	return []*command.File{{Output: "answer", Path: "a", Sha256: sha(fmt.Sprint("a", n)), Size: 1}, {Output: second, Path: "b", Sha256: sha("shared"), Size: 1}}
+}
+
+func outputs(n int) []*command.Output {
+	files := manifest(n)
+	if n%2 == 0 {
+		return []*command.Output{{Id: "answer", Collection: true, Sha256: sha(fmt.Sprint("list", n)), Size: 2, Files: 2}}
+	}
+	return []*command.Output{{Id: "answer", Sha256: files[0].Sha256, Size: 1}, {Id: "second", Sha256: files[1].Sha256, Size: 1}}
 }
 
 // agrees tells whether the answer is the model's. Of a deleted job the purge may have removed what told a
@@ -328,10 +426,31 @@ func TestModel(t *testing.T) {
 			}
 			compare(rt, w, m)
 		}
+		entries = append(entries, purgeModel(rt, w)...)
 		checkEvents(rt, w.events)
 		checkStore(rt, w.s)
+		checkLineage(rt, w.s)
 		replay(t, rt, w, furnished, entries)
 	})
+}
+
+// purgeModel purges all that waits and returns the entries that did.
+func purgeModel(t *rapid.T, w *world) []Entry {
+	var entries []Entry
+	for range 100 {
+		var queue []string
+		w.view(func(v *View) (err error) { queue, err = v.PurgeQueue(1); return err })
+		if len(queue) == 0 {
+			return entries
+		}
+		e := w.entry(wrap(&command.Purge{Id: queue[0], Limit: 64}))
+		if _, err := w.s.ApplyBatch([]Entry{e}); err != nil {
+			t.Fatal(err)
+		}
+		entries = append(entries, e)
+	}
+	t.Fatal("the purge does not end")
+	return nil
 }
 
 // hashRecords is the hash of all records but the meta record.

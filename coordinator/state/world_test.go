@@ -218,7 +218,8 @@ func (w *world) furnish() *world {
 	w.t.Helper()
 	w.ok(&command.CreateCluster{ClusterId: "c1", Authority: "https://c1.example"})
 	w.ok(&command.PublishDefinition{Name: "probe", Version: "1.0", Digest: digest, Title: "Probe",
-		Files: []*command.BundleFile{{Path: "definition.toml", Sha256: sha("definition"), Size: 10}}})
+		Defaults: []*command.Parameter{{Name: "n", Values: []string{"7"}}, {Name: "hidden", Values: []string{"h"}, Secret: true}},
+		Files:    []*command.BundleFile{{Path: "definition.toml", Sha256: sha("definition"), Size: 10}}})
 	w.enrol("obs")
 	return w
 }
