@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"consort/coordinator/auth"
@@ -86,15 +87,24 @@ func (s *Service) record(ctx context.Context, job *jobs.Job, attempts []*state.A
 	describeDefinition(&record.Definition, job)
 	describeValues(record, job)
 	describeAttempts(record, job, attempts)
-	return record, s.describeResults(ctx, record, job)
+	describeFetched(record)
+	if err := s.describeResults(ctx, record, job); err != nil {
+		return nil, err
+	}
+	if err := s.cfg.State.View(func(v *state.View) error { return describeState(record, v) }); err != nil {
+		return nil, fmt.Errorf("read what belongs to the record of job %s: %w", job.Id, err)
+	}
+	s.describeInternal(record)
+	return record, nil
 }
 
 func describeJob(r *prov.JobRecord, j *jobs.Job) {
 	r.Job, r.RunID, r.Phase = j.Id, j.RunId, j.Phase
 	r.Owner.ID = j.Owner
-	r.Created, r.Started, r.Ended = timeOf(j.CreatedUs), timeOf(j.StartedUs), timeOf(j.EndedUs)
+	r.Created, r.Queued, r.Started, r.Ended = timeOf(j.CreatedUs), timeOf(j.QueuedUs), timeOf(j.StartedUs), timeOf(j.EndedUs)
 	r.Duration = j.ExecutionSeconds
 	r.Reason = j.Reason
+	r.ReusedFrom = j.ReusedFrom
 	if j.Failure != nil {
 		r.Error = &prov.ErrorRecord{Class: j.Failure.Class, Message: j.Failure.Message}
 	}
@@ -108,7 +118,9 @@ func describeDefinition(r *prov.DefinitionRecord, j *jobs.Job) {
 	*r = prov.DefinitionRecord{
 		Name: d.Name, Version: d.Version, Digest: j.Digest, Title: d.Title, Description: d.Description,
 		Type: d.Type, Subtype: d.Subtype, Doc: d.Doc,
+		CodeLicence: d.Licence.Code, ResultsLicence: d.Licence.Results, Cite: d.Cite,
 	}
+	describeMakers(r, d)
 	for _, p := range d.Parameters {
 		description := prov.ParameterDescription{
 			Name: p.Name, Type: string(p.Type), Description: p.Description, Unit: p.Unit, UCD: p.UCD,
@@ -158,8 +170,14 @@ func describeValues(r *prov.JobRecord, j *jobs.Job) {
 	}
 	for _, in := range j.Spec.Inputs {
 		input := prov.InputRecord{
-			Role: in.Name, SHA256: in.Sha256, Size: &in.Size, MediaType: in.ContentType, Name: in.FileName,
+			Role: in.Name, SHA256: in.Sha256, MediaType: in.ContentType, Name: in.FileName,
 			Upload: in.Upload, URL: in.Url, Job: in.FromJob, Result: in.FromResult,
+		}
+		if in.Sha256 != "" { // else it is not fetched yet
+			input.Size = &in.Size
+		}
+		if declared := j.Definition.Input(in.Name); declared != nil && !strings.HasSuffix(declared.File, "/") {
+			input.Path = declared.File
 		}
 		r.Inputs = append(r.Inputs, input)
 	}
@@ -173,13 +191,17 @@ func describeAttempts(r *prov.JobRecord, j *jobs.Job, attempts []*state.Attempt)
 			Batch: f.GetBatchSystem(), BatchID: f.GetBatchId(), Node: f.GetNode(),
 			Leased: timeOf(a.LeasedUs), Submitted: timeOf(f.GetSubmittedUs()),
 			Started: timeOf(f.GetStartedUs()), Ended: timeOf(f.GetEndedUs()),
-			Outcome: outcome(a.State), MaxRSS: f.GetUsage().GetMaxRssBytes(), Cores: j.Spec.GetResources().GetCores(),
+			Outcome: outcome(a.State), Signal: f.GetSignal(), Image: f.GetImage(),
+			MaxRSS: f.GetUsage().GetMaxRssBytes(), Cores: j.Spec.GetResources().GetCores(),
+		}
+		for _, program := range f.GetSoftware() {
+			record.Software = append(record.Software, prov.DependencyRecord{Name: program.Name, Version: program.Version})
 		}
 		if f != nil && f.ExitCode != nil {
 			record.Exit = f.ExitCode
 		}
 		if f.GetUsage() != nil {
-			record.CPUSeconds = &f.Usage.CpuSeconds
+			record.CPUSeconds, record.WallSeconds = &f.Usage.CpuSeconds, &f.Usage.WallSeconds
 		}
 		if a.Class != "" {
 			record.Error = &prov.ErrorRecord{Class: a.Class, Message: a.Message}
@@ -188,7 +210,7 @@ func describeAttempts(r *prov.JobRecord, j *jobs.Job, attempts []*state.Attempt)
 		describeTransfers(r, a)
 		if a.Epoch == j.Epoch {
 			for _, l := range f.GetLogs() {
-				r.Logs = append(r.Logs, prov.LogRecord{ID: l.Name, SHA256: l.Sha256, Size: &l.Size})
+				r.Logs = append(r.Logs, prov.LogRecord{ID: l.Name, SHA256: l.Sha256, Size: &l.Size, FullSize: l.FullSize})
 			}
 		}
 	}
@@ -208,7 +230,7 @@ func describeTransfers(r *prov.JobRecord, a *state.Attempt) {
 	for _, t := range a.GetFacts().GetTransfers() {
 		record := prov.TransferRecord{
 			N: len(r.Transfers) + 1, Epoch: a.Epoch, Direction: prov.TransferIn, Role: t.Name,
-			Protocol: t.Protocol, Bytes: t.Bytes, Files: t.Files, Started: timeOf(t.StartUs), Ended: timeOf(t.EndUs),
+			Protocol: t.Protocol, Bytes: t.Bytes, Files: t.Files, SHA256: t.Sha256, Started: timeOf(t.StartUs), Ended: timeOf(t.EndUs),
 		}
 		if t.Out {
 			record.Direction = prov.TransferOut

@@ -207,7 +207,7 @@ func (b *builder) theJob() {
 		l.put(typeCachedFrom, Name(JobID(rec.ReusedFrom)))
 	} else if d == nil || d.Started.IsZero() {
 		for i := range rec.Inputs {
-			l.put(nameWanted, Name(inputEntity(&rec.Inputs[i])))
+			l.put(nameWanted, Name(InputID(&rec.Inputs[i])))
 		}
 	}
 	b.add(Record{Kind: Activity, ID: b.job, Time: rec.Started, End: rec.Ended, Attrs: l})

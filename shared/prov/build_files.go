@@ -10,8 +10,8 @@ func (b *builder) countInputs() {
 	}
 }
 
-// inputEntity names the occurrence of a file that an input is.
-func inputEntity(in *InputRecord) QName {
+// InputID names the occurrence of a file that an input is.
+func InputID(in *InputRecord) QName {
 	switch {
 	case in.Job != "":
 		return ResultID(in.Job, in.Result)
@@ -35,7 +35,7 @@ func (b *builder) inputs() {
 			number[in.Role]++
 			n = number[in.Role]
 		}
-		s := source{role: in.Role, n: n, entity: inputEntity(in), sha: in.SHA256}
+		s := source{role: in.Role, n: n, entity: InputID(in), sha: in.SHA256}
 		b.inputFile(in, s.entity)
 		b.retract(s.entity, in.Retracted)
 		if known {

@@ -1,0 +1,158 @@
+package provenance
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"consort/coordinator/content"
+	"consort/coordinator/state"
+	"consort/shared/definition"
+	"consort/shared/prov"
+	"consort/shared/siteapi"
+)
+
+// describeMakers tells who made the definition and what its code needs.
+func describeMakers(r *prov.DefinitionRecord, d *definition.Definition) {
+	for _, p := range d.People {
+		r.People = append(r.People, prov.PersonRecord{Name: p.Name, Role: p.Role, ORCID: p.ORCID, Contact: p.Contact})
+	}
+	for _, s := range d.Software {
+		_, digest, _ := strings.Cut(s.Image, "@")
+		r.Software = append(r.Software, prov.DependencyRecord{Name: s.Name, Version: s.Version, Image: s.Image, Digest: digest})
+	}
+	for _, c := range d.Config {
+		r.Configs = append(r.Configs, prov.ConfigDescription{Name: c.File, Template: c.Template, ContentType: configType(c.Style)})
+	}
+	if d.Run.Script != "" {
+		r.Configs = append(r.Configs, prov.ConfigDescription{Name: d.Run.Script, Script: true})
+	}
+}
+
+func configType(style definition.Style) string {
+	switch style {
+	case definition.JSON:
+		return "application/json"
+	case definition.YAML:
+		return "application/yaml"
+	}
+	return "text/plain"
+}
+
+// describeFetched tells of inputs by URL what was fetched for the attempt that made the results, or for the last one
+// that tells.
+func describeFetched(r *prov.JobRecord) {
+	place := map[string]int{} // among the inputs of a role
+	for i := range r.Inputs {
+		in := &r.Inputs[i]
+		place[in.Role]++
+		if in.URL == "" || in.SHA256 != "" {
+			continue
+		}
+		for _, t := range r.Transfers {
+			if t.Direction != prov.TransferIn || t.Role != in.Role || t.Index != place[in.Role] || t.SHA256 == "" {
+				continue
+			}
+			size := t.Bytes
+			in.SHA256, in.Size = t.SHA256, &size
+			if committed(r, t.Epoch) {
+				break
+			}
+		}
+	}
+}
+
+func committed(r *prov.JobRecord, epoch uint64) bool {
+	for _, a := range r.Attempts {
+		if a.Epoch == epoch {
+			return a.Outcome == prov.OutcomeCommitted
+		}
+	}
+	return false
+}
+
+// describeState adds what stands in records of others: the files of the definition, and what was retracted.
+func describeState(r *prov.JobRecord, v *state.View) error {
+	d, err := v.Definition(r.Definition.Name, r.Definition.Version)
+	if err != nil {
+		return err
+	}
+	describeConfigs(r, d)
+	for i := range r.Results {
+		result := &r.Results[i]
+		if result.Retracted, err = taken(v, prov.ResultID(r.Job, result.ID)); err != nil {
+			return err
+		}
+	}
+	for i := range r.Inputs {
+		in := &r.Inputs[i]
+		if in.Retracted, err = taken(v, prov.InputID(in)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// describeConfigs tells of the script and the templates which files they are, and of the job that it had its
+// own of each.
+func describeConfigs(r *prov.JobRecord, d *state.Definition) {
+	for i := range r.Definition.Configs {
+		c := &r.Definition.Configs[i]
+		own := prov.ConfigRecord{Name: c.Name, Script: c.Script}
+		from := c.Template
+		if c.Script {
+			from = c.Name
+		}
+		for _, f := range d.Files {
+			if f.Path != from {
+				continue
+			}
+			c.SHA256 = f.Sha256
+			if c.Script { // the same for all jobs
+				own.SHA256, own.Size = f.Sha256, &f.Size
+			}
+		}
+		r.Configs = append(r.Configs, own)
+	}
+}
+
+// taken is how an entity was taken back; nil while it stands.
+func taken(v *state.View, entity prov.QName) (*prov.RetractionRecord, error) {
+	r, err := retraction(v, entity.Local)
+	if r == nil || err != nil {
+		return nil, err
+	}
+	return &prov.RetractionRecord{Time: r.Time, By: r.By, Reason: r.Reason}, nil
+}
+
+// describeInternal reads what the code told of its own provenance, while it is kept.
+func (s *Service) describeInternal(r *prov.JobRecord) {
+	if !r.Destroyed.IsZero() {
+		return
+	}
+	for _, l := range r.Logs {
+		if l.ID != siteapi.LogProvenance {
+			continue
+		}
+		if l.FullSize > *l.Size {
+			r.InternalError = fmt.Sprintf("the file %s has %d bytes, at most %d are kept", siteapi.ProvenanceFile, l.FullSize, siteapi.MaxProvenance)
+			return
+		}
+		var err error
+		if r.Internal, err = s.readInternal(l.SHA256); errors.Is(err, content.ErrNotFound) {
+			r.InternalError = "the file " + siteapi.ProvenanceFile + " is not here"
+		} else if err != nil {
+			r.InternalError = "the file " + siteapi.ProvenanceFile + " cannot be read"
+		}
+	}
+}
+
+func (s *Service) readInternal(sha string) ([]byte, error) {
+	f, err := s.cfg.Files.Open(sha)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, siteapi.MaxProvenance+1))
+}
