@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,6 +36,10 @@ func TestPipeline(t *testing.T) {
 			d.in(t).tracedToSeeds(run)
 		}
 	})
+	t.Run("lineage of the federation", func(t *testing.T) { d.in(t).acrossJobs(faint, bright) })
+	t.Run("differences", func(t *testing.T) { d.in(t).differences(faint, bright) })
+	t.Run("picture", func(t *testing.T) { d.in(t).picture(faint) })
+	t.Run("repeated", func(t *testing.T) { d.in(t).repeated(faint) })
 	t.Run("reproducible", func(t *testing.T) { d.in(t).sameImages(faint, bright) })
 	t.Run("real image", func(t *testing.T) { whirlpool(d.in(t)) })
 	t.Run("no image", func(t *testing.T) { noImage(d.in(t)) })
@@ -50,34 +55,34 @@ func (r pipelineRun) all() []userapi.Ref {
 	return slices.Concat(r.fields, r.catalogues, []userapi.Ref{r.match})
 }
 
-// consort runs a command and returns what it printed.
-func (u *user) consort(argv ...string) string {
+// consort runs a command, which must end with the status, and returns what it printed.
+func (u *user) consort(status int, argv ...string) string {
 	u.Helper()
 	program, _ := programs(u)
-	return u.command(append([]string{program}, argv...)...)
+	return u.command(status, append([]string{program}, argv...)...)
 }
 
 // command runs a program that finds the consort program and the server in its environment.
-func (u *user) command(argv ...string) string {
+func (u *user) command(status int, argv ...string) string {
 	u.Helper()
 	program, _ := programs(u)
 	ctx, cancel := context.WithTimeout(u.Context(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), "CONSORT="+program, "CONSORT_SERVER="+u.url, "CONSORT_TOKEN="+u.token, "LC_ALL=C.UTF-8")
-	var said bytes.Buffer
-	cmd.Stderr = &said
-	out, err := cmd.Output()
-	if err != nil {
-		u.Fatalf("%q: %v\n%s%s", argv, err, out, said.String())
+	var out, said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &said
+	err := cmd.Run()
+	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != status {
+		u.Fatalf("%q: %v, want status %d\n%s%s", argv, err, status, out.String(), said.String())
 	}
-	return string(out)
+	return out.String()
 }
 
 // pipeline runs the script. It prints a line "definition id" for each job.
 func (u *user) pipeline(options ...string) pipelineRun {
 	u.Helper()
-	out := u.command(append([]string{"sh", filepath.Join(pipeline, "run.sh")}, options...)...)
+	out := u.command(0, append([]string{"sh", filepath.Join(pipeline, "run.sh")}, options...)...)
 	jobs := map[string][]userapi.Ref{}
 	for line := range strings.Lines(out) {
 		name, id, _ := strings.Cut(strings.TrimSpace(line), " ")
@@ -168,7 +173,7 @@ func (u *user) tracedToSeeds(r pipelineRun) {
 		u.madeFrom(r.match, input, r.catalogues[i], "catalogue")
 		u.madeFrom(r.catalogues[i], "image", r.fields[i], "image")
 	}
-	tree := u.consort("prov", "show", r.match.ID, "--result", "matched")
+	tree := u.consort(0, "prov", "show", r.match.ID, "--result", "matched")
 	for _, ref := range r.all() {
 		u.provenance(ref)
 		if !strings.Contains(tree, "job:"+ref.ID) {
@@ -194,6 +199,122 @@ func (u *user) madeFrom(job userapi.Ref, input string, from userapi.Ref, result 
 	in, made := inputs[i], results[k]
 	if in.FromJob != from.ID || in.FromResult != result || in.SHA256 != made.SHA256 || in.Size != made.Size {
 		u.Errorf("input %s is %+v, the result %+v of %s", input, in, made, from.ID)
+	}
+}
+
+// lineage asks with the command where something comes from, or what was made of it.
+func (u *user) lineage(argv ...string) userapi.Lineage {
+	u.Helper()
+	text := u.consort(0, append([]string{"prov", "lineage", "-o", "json"}, argv...)...)
+	var l userapi.Lineage
+	if err := json.Unmarshal([]byte(text), &l); err != nil || l.Truncated {
+		u.Fatalf("lineage %q: %v in %s", argv, err, text)
+	}
+	return l
+}
+
+// tells checks which jobs a lineage tells of.
+func (u *user) tells(l userapi.Lineage, with, without []userapi.Ref) {
+	u.Helper()
+	var jobs []string
+	for _, n := range l.Nodes {
+		if n.Job != nil {
+			jobs = append(jobs, n.Job.ID)
+		}
+	}
+	for _, ref := range with {
+		if !slices.Contains(jobs, ref.ID) {
+			u.Errorf("the lineage of %s does not tell of %s %s, only of %q", l.Focus, ref.Definition, ref.ID, jobs)
+		}
+	}
+	for _, ref := range without {
+		if slices.Contains(jobs, ref.ID) {
+			u.Errorf("the lineage of %s tells of %s %s", l.Focus, ref.Definition, ref.ID)
+		}
+	}
+}
+
+// acrossJobs asks in both directions: for the jobs behind a match, for what became of an image, and of a file on disk
+// that has the bytes of an image of both runs.
+func (u *user) acrossJobs(one, other pipelineRun) {
+	u.Helper()
+	back := u.lineage(one.match.ID)
+	u.tells(back, one.all(), other.all())
+	var hashes []string
+	for _, n := range back.Nodes {
+		if n.File != nil {
+			hashes = append(hashes, n.File.SHA256)
+		}
+	}
+	for _, ref := range slices.Concat(one.fields, one.catalogues) {
+		if sum := u.job(ref).Results[0].SHA256; !slices.Contains(hashes, sum) {
+			u.Errorf("the lineage of the match does not tell of the file of %s with the SHA-256 %s", ref.Definition, sum)
+		}
+	}
+	first := []userapi.Ref{one.catalogues[0], one.match}
+	forth := u.lineage(one.fields[0].ID+"/image", "--forth")
+	u.tells(forth, first, append([]userapi.Ref{one.catalogues[1], one.fields[1]}, other.all()...))
+
+	file := filepath.Join(u.TempDir(), "from-somewhere.fits")
+	write(u, file, u.results(one.fields[0])["image"])
+	ofBoth := u.lineage(file, "--forth")
+	u.tells(ofBoth, append(first, other.catalogues[0], other.match), []userapi.Ref{one.catalogues[1], other.catalogues[1]})
+}
+
+// differences: the simulations of the two runs are the same; their catalogues differ by the threshold and by what it made.
+func (u *user) differences(one, other pipelineRun) {
+	u.Helper()
+	u.consort(0, "prov", "diff", one.fields[0].ID, other.fields[0].ID)
+	text := u.consort(1, "prov", "diff", "-o", "json", one.catalogues[0].ID, other.catalogues[0].ID)
+	var d userapi.ProvDiff
+	if err := json.Unmarshal([]byte(text), &d); err != nil {
+		u.Fatalf("%v: %s", err, text)
+	}
+	var differ []string
+	for _, line := range d.Lines {
+		switch {
+		case !line.Same:
+			differ = append(differ, line.Section+" "+line.Name)
+		case line.Section == "input" && len(line.A) == 0:
+			u.Errorf("the input %s has no hash", line.Name)
+		}
+	}
+	slices.Sort(differ)
+	if want := []string{"output catalogue", "output segments", "parameter threshold"}; d.Same || !slices.Equal(differ, want) {
+		u.Errorf("%q differ, want %q: %s", differ, want, text)
+	}
+}
+
+// picture draws the lineage of a match.
+func (u *user) picture(r pipelineRun) {
+	u.Helper()
+	file := filepath.Join(u.TempDir(), "lineage.svg")
+	u.consort(0, "prov", "graph", r.match.ID, "--depth", "all", "--to", file)
+	svg, err := os.ReadFile(file)
+	if err != nil {
+		u.Fatal(err)
+	}
+	for _, ref := range r.all() {
+		if !strings.Contains(string(svg), ">"+ref.ID+"<") {
+			u.Errorf("the picture does not show %s %s", ref.Definition, ref.ID)
+		}
+	}
+}
+
+// repeated makes a job again from the record of each kind of job. The codes leave no date in what they write, but for
+// the table of the match.
+func (u *user) repeated(r pipelineRun) {
+	u.Helper()
+	for _, c := range []struct {
+		job     userapi.Ref
+		verdict string
+	}{
+		{r.fields[1], "identical bytes"}, {r.catalogues[1], "identical bytes"}, {r.match, "identical data"},
+	} {
+		text := u.consort(0, "prov", "rerun", c.job.ID, "--wait")
+		if !strings.Contains(text, c.verdict) || strings.Contains(text, "different") {
+			u.Errorf("%s made again: %s", c.job.Definition, text)
+		}
 	}
 }
 
