@@ -1,6 +1,8 @@
 package state
 
 import (
+	"encoding/binary"
+
 	"consort/coordinator/command"
 	"consort/shared/ids"
 	"consort/shared/prov"
@@ -11,8 +13,18 @@ func (t *tx) forgetFiles(job string, epoch uint64, part int32) {
 	old := new(ManifestPart)
 	t.get(keyPart(job, epoch, part), old)
 	for _, f := range old.Files {
-		t.delete(keyFile(job, f))
+		if _, ours := t.fileOccurrence(job, epoch, part, f); ours {
+			t.delete(keyFile(job, f))
+		}
 	}
+}
+
+// fileOccurrence returns the occurrence of a part's file, and whether there is one: the same file of a later
+// attempt takes its place.
+func (t *tx) fileOccurrence(job string, epoch uint64, part int32, f *command.File) (*OccurrenceRecord, bool) {
+	r := new(OccurrenceRecord)
+	found := t.get(keyFile(job, f), r)
+	return r, found && r.Kind == OccurrenceRecord_FILE && r.Epoch == epoch && r.Part == part
 }
 
 // dropParts removes parts of manifests and the occurrences of their files; it tells whether none is left. Of
@@ -23,8 +35,10 @@ func (t *tx) dropParts(j *Job, prefix key, used bool, limit int) bool {
 	for _, k := range keys {
 		part := new(ManifestPart)
 		t.get(k, part)
+		tail := k[len(k)-12:]
 		for _, f := range part.Files {
-			if !t.dropFile(j, f, used, limit) {
+			r, ours := t.fileOccurrence(j.Id, keyU64(tail), int32(binary.BigEndian.Uint32(tail[8:])), f)
+			if ours && !t.dropFile(j, f, r, used, limit) {
 				return false
 			}
 		}
@@ -37,15 +51,11 @@ func (t *tx) dropParts(j *Job, prefix key, used bool, limit int) bool {
 }
 
 // dropFile removes the occurrence of a file; it tells whether there was room to.
-func (t *tx) dropFile(j *Job, f *command.File, used bool, limit int) bool {
-	k, r := keyFile(j.Id, f), new(OccurrenceRecord)
-	if !t.get(k, r) || r.Kind != OccurrenceRecord_FILE {
-		return true // an earlier purge was here
-	}
+func (t *tx) dropFile(j *Job, f *command.File, r *OccurrenceRecord, used bool, limit int) bool {
 	if t.room(limit) < 2 {
 		return false
 	}
-	t.delete(k)
+	t.delete(keyFile(j.Id, f))
 	entity, _ := visibleEntity(r, t.lookup)
 	if !used || entity == "" {
 		return true

@@ -154,11 +154,16 @@ func (l lineage) attempt(j *Job, spec *Spec, a *Attempt) {
 		return
 	}
 	f := a.GetFacts()
+	n := 0 // of the inputs by URL, which the transfers are in the tests
 	for _, in := range spec.Inputs {
-		if in.Url != "" && len(f.GetTransfers()) > 0 {
-			sum := f.Transfers[0].Sha256
+		if in.Url == "" {
+			continue
+		}
+		if n < len(f.GetTransfers()) {
+			sum := f.Transfers[n].Sha256
 			l.external(j, prov.ExternalID(in.Url, sum).Local, sum, in.Name)
 		}
+		n++
 	}
 	for _, log := range f.GetLogs() {
 		if log.Size > 0 {
