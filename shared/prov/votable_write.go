@@ -231,23 +231,39 @@ func (v *bundleView) attributes(blanks *int, yield func([]any) bool) bool {
 }
 
 // WriteVOTable writes the graph as one VOTable document with the tables of a model, row by row. There is no
-// official layout; ours has a table for every class and a column for every attribute of the model.
+// official layout; ours has a table for every class and a column for every attribute of the model. The status is
+// OVERFLOW when fed:truncated says of an element that the graph is a part.
 func WriteVOTable(w io.Writer, g *Graph, m Model) error {
-	return writeTables(w, g, m, Tables(m))
+	return writeTables(w, g, m, Tables(m), truncated(g))
 }
 
-// WriteTable writes one of the tables of WriteVOTable alone. The error is an ErrNotFound if there is none of
-// that name.
-func WriteTable(w io.Writer, g *Graph, m Model, table string) error {
+// truncated tells whether an element has fed:truncated.
+func truncated(g *Graph) bool {
+	for r := range g.All() {
+		if !r.Kind.IsElement() {
+			continue
+		}
+		if v, ok := r.Attr(nameTruncated); ok && v == Boolean(true) {
+			return true
+		}
+	}
+	return false
+}
+
+var nameTruncated = fedTerm("truncated")
+
+// WriteTable writes one of the tables of WriteVOTable alone, with the status OVERFLOW when it is a part. The error is
+// an ErrNotFound if there is none of that name.
+func WriteTable(w io.Writer, g *Graph, m Model, table string, part bool) error {
 	tables := Tables(m)
 	i := slices.IndexFunc(tables, func(t TableInfo) bool { return t.Name == table })
 	if i < 0 {
 		return fmt.Errorf("%w: table %.80q", ErrNotFound, table)
 	}
-	return writeTables(w, g, m, tables[i:i+1])
+	return writeTables(w, g, m, tables[i:i+1], part)
 }
 
-func writeTables(w io.Writer, g *Graph, m Model, tables []TableInfo) error {
+func writeTables(w io.Writer, g *Graph, m Model, tables []TableInfo, part bool) error {
 	var out *votable.Writer
 	all := views(g, m)
 	for i := range tables {
@@ -267,7 +283,11 @@ func writeTables(w io.Writer, g *Graph, m Model, tables []TableInfo) error {
 			return fmt.Errorf("writing PROV-VOTABLE: table %s: %w", t.Name, err)
 		}
 	}
-	if err := out.Close(); err != nil {
+	end := out.Close
+	if part {
+		end = out.CloseOverflow
+	}
+	if err := end(); err != nil {
 		return fmt.Errorf("writing PROV-VOTABLE: %w", err)
 	}
 	return nil

@@ -80,6 +80,8 @@ type Input struct {
 	FromResult  string `json:"fromResult,omitempty"`
 	FromURL     string `json:"fromUrl,omitempty"` // without what grants access
 	URL         string `json:"url"`               // where its bytes can be read
+	// SameAs are results of jobs, up to 10 and as qualified names, that have the content of this upload.
+	SameAs []string `json:"sameAs,omitempty"`
 }
 
 // Result is an output. Of a collection the URL gives a VOTable of its members.

@@ -163,7 +163,7 @@ func (a *App) printJob(j *userapi.Job) error {
 		{"job", j.ID}, {"definition", j.Definition + " " + j.DefinitionVersion}, {"run id", j.RunID}, {"owner", j.Owner},
 		{"phase", j.Phase}, {"reason", j.Reason}, {"error", failure},
 		{"created", timeText(j.Created)}, {"queued", timeText(j.Queued)}, {"started", timeText(j.Started)},
-		{"ended", timeText(j.Ended)}, {"kept until", timeText(j.Destruction)}, {"time limit", limit}, {"url", j.URL},
+		{"ended", timeText(j.Ended)}, {"results of", j.ReusedFrom}, {"kept until", timeText(j.Destruction)}, {"time limit", limit}, {"url", j.URL},
 	})
 	if err != nil {
 		return err
@@ -183,6 +183,12 @@ func (a *App) printJob(j *userapi.Job) error {
 		from := i.FileName
 		if i.FromJob != "" {
 			from = "consort:" + i.FromJob + "/" + i.FromResult
+		}
+		if i.FromURL != "" {
+			from = i.FromURL
+		}
+		if len(i.SameAs) > 0 {
+			from += ", same content as " + i.SameAs[0]
 		}
 		inputs = append(inputs, []string{i.Name, i.Source, bytesText(i.Size), i.SHA256, from})
 	}

@@ -39,6 +39,7 @@ func (s *Surface) Mount(r fiber.Router) {
 	r.Get("/id/:kind/:local", s.resolve)
 	r.Get("/prov/tables", s.tables)
 	r.Get("/prov/tables/:table", s.table)
+	r.Get("/ns/fed", s.vocabulary)
 }
 
 // query answers a ProvSAP request.
@@ -179,6 +180,12 @@ func (s *Surface) resolve(c *fiber.Ctx) error {
 		return fault.BadRequest("an " + provform.ROCrate + " is that of a job")
 	}
 	return request.SeeOther(c, provform.NodeURL(request.Base(c), node, form.Name))
+}
+
+// vocabulary defines our own terms.
+func (s *Surface) vocabulary(c *fiber.Ctx) error {
+	c.Set(fiber.HeaderContentType, "text/turtle; charset=utf-8")
+	return c.Send(prov.Vocabulary())
 }
 
 // readForm reads the query and the body as one (DALI 1.1, section 3.1).

@@ -110,8 +110,7 @@ func (s *Surface) table(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	info, err := tableInfo(model, name)
-	if err != nil {
+	if err := checkTable(model, name); err != nil {
 		return err
 	}
 	form, err := readForm(c)
@@ -143,12 +142,18 @@ func (s *Surface) table(c *fiber.Ctx) error {
 	if answer.Truncated || none {
 		overflow(c, form, answer.Next)
 	}
-	document, err := writeTable(answer, info, model, none)
-	if err != nil {
+	graph := answer.Graph
+	if none {
+		if graph, err = prov.New(graph.Namespaces()...); err != nil {
+			return err
+		}
+	}
+	var document bytes.Buffer
+	if err := prov.WriteTable(&document, graph, model, name, answer.Truncated || none); err != nil {
 		return err
 	}
 	c.Set(fiber.HeaderContentType, votable.ContentType)
-	return c.Send(document)
+	return c.Send(document.Bytes())
 }
 
 // knownOnly refuses other parameters: a filter that is misspelt and ignored would answer another question.
@@ -162,35 +167,13 @@ func knownOnly(form *request.Form) error {
 	return nil
 }
 
-func tableInfo(model prov.Model, name string) (*prov.TableInfo, error) {
+func checkTable(model prov.Model, name string) error {
 	var names []string
 	for _, t := range prov.Tables(model) {
 		if t.Name == name {
-			return &t, nil
+			return nil
 		}
 		names = append(names, t.Name)
 	}
-	return nil, fault.NotFound("there is no such table; there are " + strings.Join(names, ", "))
-}
-
-// writeTable writes the rows; with none, the columns alone.
-func writeTable(answer *provenance.Answer, info *prov.TableInfo, model prov.Model, none bool) ([]byte, error) {
-	var document bytes.Buffer
-	w, err := votable.NewWriter(&document, votable.Meta{Name: info.Name, Description: info.Description, Fields: info.Columns})
-	if err != nil {
-		return nil, err
-	}
-	if !none {
-		for row := range prov.Rows(answer.Graph, model, info.Name) {
-			if err := w.Row(row...); err != nil {
-				return nil, err
-			}
-		}
-	}
-	if answer.Truncated || none {
-		err = w.CloseOverflow()
-	} else {
-		err = w.Close()
-	}
-	return document.Bytes(), err
+	return fault.NotFound("there is no such table; there are " + strings.Join(names, ", "))
 }

@@ -360,6 +360,35 @@ func explainNotFound(err error) error {
 	return err
 }
 
+// Bounds of what recognise looks up.
+const (
+	maxRecognised = 20 // inputs of a job
+	maxSame       = 10 // results of one content
+)
+
+// recognise says which uploads are results of jobs in truth.
+func (s *Surface) recognise(c *fiber.Ctx, j *userapi.Job) error {
+	for i := range j.Inputs[:min(len(j.Inputs), maxRecognised)] {
+		in := &j.Inputs[i]
+		if in.Source != "upload" || in.SHA256 == "" {
+			continue
+		}
+		found, err := s.Provenance.Content(request.Context(c), request.Principal(c), in.SHA256, "", maxSame)
+		if err != nil && fault.Of(err).Status != http.StatusNotFound {
+			return err
+		}
+		if err != nil {
+			continue
+		}
+		for _, n := range found.Items {
+			if n.File != nil && n.File.Job != "" {
+				in.SameAs = append(in.SameAs, n.ID)
+			}
+		}
+	}
+	return nil
+}
+
 func node(c *fiber.Ctx, n provenance.Node) userapi.ProvNode {
 	view := userapi.ProvNode{ID: n.ID, Kind: n.Kind}
 	if n.Job != nil {

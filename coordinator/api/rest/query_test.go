@@ -36,7 +36,7 @@ func TestQueries(t *testing.T) {
 		{job + "/logs/stdout?offset=-1", 400, "offset"},
 		{job + "/logs/stdout?wait=x", 400, "wait"},
 		{job + "/provenance?format=n&format=json", 400, "format is given more than once"},
-		{job + "/provenance?format=xml", 400, "json and n"},
+		{job + "/provenance?format=pdf", 400, "jsonld"},
 		{"/api/v1/jobs/j" + strings.Repeat("0", 26), 404, "there is no such job"},
 		{"/api/v1/jobs/nonsense", 404, "there is no such job"},
 	} {

@@ -175,6 +175,9 @@ func (s *Surface) job(c *fiber.Ctx) error {
 		return hide(err)
 	}
 	view := job(c, j, attempts)
+	if err := s.recognise(c, &view); err != nil {
+		return err
+	}
 	view.Reason = cmp.Or(view.Reason, s.Scheduler.Explain(j.Job))
 	return c.JSON(view)
 }

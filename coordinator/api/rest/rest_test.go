@@ -112,7 +112,7 @@ func TestErrors(t *testing.T) {
 		{coordtest.Alice, own + "/logs/stdout?offset=x", 400, "invalid"},
 		{coordtest.Alice, own + "/logs/stdout?offset=-1", 400, "invalid"},
 		{coordtest.Alice, own + "/logs/stdout?wait=x", 400, "invalid"},
-		{coordtest.Alice, own + "/provenance?format=xml", 400, "invalid"},
+		{coordtest.Alice, own + "/provenance?format=pdf", 400, "invalid"},
 		{coordtest.Alice, "/jobs?phase=DANCING", 400, "invalid"},
 		{coordtest.Alice, "/jobs?limit=0", 400, "invalid"},
 		{coordtest.Alice, "/jobs?limit=501", 400, "invalid"},

@@ -31,6 +31,7 @@ func job(c *fiber.Ctx, j *jobs.Job, attempts []*state.Attempt) userapi.Job {
 		DefinitionDigest: j.Digest, Owner: j.Owner, RunID: j.RunId, Phase: j.Phase, Version: j.Version, Reason: j.Reason,
 		Created: timeOf(j.CreatedUs), Queued: timeOf(j.QueuedUs), Started: timeOf(j.StartedUs), Ended: timeOf(j.EndedUs),
 		Destruction: timeOf(j.DestructionUs), ExecutionSeconds: j.ExecutionSeconds,
+		ReusedFrom: j.ReusedFrom,
 		Parameters: []userapi.Parameter{}, Inputs: []userapi.Input{}, Results: []userapi.Result{}, Attempts: []userapi.Attempt{},
 	}
 	if j.Failure != nil {

@@ -499,7 +499,7 @@ func TestResults(t *testing.T) {
 			t.Errorf("%s: %q %v", path, a.Text(), a.Header)
 		}
 	}
-	for _, path := range []string{"/results/answer/other.txt", "/results/answer/a%2fb", "/results/answer/..", "/results/answer/%2e%2e/x", "/results/rocrate"} { // R7
+	for _, path := range []string{"/results/answer/other.txt", "/results/answer/a%2fb", "/results/answer/..", "/results/answer/%2e%2e/x", "/results/provpdf"} { // R7
 		w.status(404, w.Get(job+path))
 	}
 	if a := w.Get(job + "/stdout"); a.Text() != "out\n" {
