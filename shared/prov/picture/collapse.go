@@ -180,6 +180,7 @@ func (d *diagram) merge(k groupKey, members []*node, noun string) {
 	for _, m := range members {
 		m.into = g
 		g.focus = g.focus || m.focus
+		g.invalid = g.invalid || m.invalid && k.kind == prov.Entity
 		if len(m.merged) == 0 {
 			g.merged = append(g.merged, m)
 		}

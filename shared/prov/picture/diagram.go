@@ -21,7 +21,9 @@ type node struct {
 	sort   sort
 	record *prov.Record // nil for what is referred to only
 	marks  []string     // what is wrong with it: ERROR, invalidated
-	focus  bool
+	// invalid tells that the node is no longer to be used.
+	invalid bool
+	focus   bool
 	// owner is the activity that the node belongs to, as a parameter or result does; nil for none.
 	owner *node
 	// made tells that the owner generated it, shared that activities of several owners used it.
@@ -228,6 +230,7 @@ var ends = map[prov.Kind][2]prov.Kind{
 
 func (d *diagram) invalidate(r *prov.Record) {
 	n := d.node(r.Ref(0), prov.Entity)
+	n.invalid = true
 	mark := "invalidated"
 	if v, ok := r.Attr(fed("reason")); ok {
 		mark += ": " + plain(clip(v.Text(), 80))

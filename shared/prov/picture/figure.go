@@ -74,7 +74,7 @@ type caption struct {
 
 const (
 	widestLabel = 172.0
-	widestNote  = 190.0
+	widestNote  = 236.0
 	noteLines   = 9
 	crossWidth  = 11.0
 	noteGap     = 7.0
@@ -196,7 +196,7 @@ func (f *figure) border() item {
 	b := item{stroke: f.stroke, width: 1.2, dash: f.dash}
 	if len(f.marks) > 0 {
 		b.stroke, b.width = alarm, 2
-		if f.kind == prov.Entity {
+		if f.invalid {
 			b.dash = dashed
 		}
 	}
@@ -213,15 +213,15 @@ func (f *figure) texts() []item {
 	for i := range f.captions {
 		c := &f.captions[i]
 		y += c.height()
-		x, baseline := f.x, y-c.size*0.28
+		it := item{text: c.text, at: point{f.x, y - c.size*0.28}, size: c.size, bold: c.bold, fill: c.ink, anchor: middle}
 		if c.cross {
-			x += crossWidth / 2
-			left := x - c.width()/2 - crossWidth/2 + 1
+			left, baseline := f.x-c.width()/2, it.at.y
+			it.at.x, it.anchor = left+crossWidth, start
 			for _, p := range []path{fold(left, baseline-7, left+6, baseline-1), fold(left, baseline-1, left+6, baseline-7)} {
 				items = append(items, item{path: p, fill: none, stroke: c.ink, width: 1.8})
 			}
 		}
-		items = append(items, item{text: c.text, at: point{x, baseline}, size: c.size, bold: c.bold, fill: c.ink, anchor: middle})
+		items = append(items, it)
 	}
 	return items
 }

@@ -163,8 +163,8 @@ func nodeEntries(figures []*figure) []entry {
 		}
 		add(f.name, items...)
 		focus = focus || f.focus
-		failed = failed || len(f.marks) > 0 && f.border().dash == nil
-		invalid = invalid || len(f.marks) > 0 && f.border().dash != nil
+		failed = failed || len(f.marks) > 0 && !f.invalid
+		invalid = invalid || f.invalid
 	}
 	for _, mark := range []struct {
 		shown bool

@@ -31,8 +31,14 @@ type vertex struct {
 	place int // in its layer
 	box
 	u, v     float64
+	key      float64   // by which the layer is sorted
+	run      *run      // of an arc that passes
 	up, down []*vertex // neighbours in the layers before and after
 }
+
+// run is the way of a track through the layers, which should be straight. It pulls at where the mean of its
+// vertices is.
+type run struct{ sum, n, mean float64 }
 
 // layout places boxes in layers (Sugiyama, Tagawa and Toda 1981): longest paths give the layers, sweeps by
 // barycentre the order in them, isotonic regression the coordinates.
@@ -223,6 +229,7 @@ func (l *layout) chain() {
 		flipped         bool
 	}
 	shared := map[trunk]*vertex{}
+	runs := map[trunk]*run{}
 	linked := map[[2]*vertex]bool{}
 	for _, a := range l.arcs {
 		a.chain = []*vertex{l.boxes[a.from]}
@@ -235,7 +242,11 @@ func (l *layout) chain() {
 			}
 			key := trunk{a.to, a.kind, layer, a.flipped}
 			if shared[key] == nil {
-				shared[key] = &vertex{node: -1, layer: layer, box: passing}
+				whole := trunk{a.to, a.kind, 0, a.flipped}
+				if runs[whole] == nil {
+					runs[whole] = &run{}
+				}
+				shared[key] = &vertex{node: -1, layer: layer, box: passing, run: runs[whole]}
 				l.put(shared[key])
 			}
 			a.chain = append(a.chain, shared[key])
@@ -260,10 +271,7 @@ func (l *layout) put(v *vertex) {
 // order sorts the layers so that few edges cross, and keeps the best order met.
 func (l *layout) order() {
 	l.firstOrder()
-	best, rounds := l.crossings(), 24
-	if l.size() > 20_000 {
-		rounds = 4
-	}
+	best, rounds := l.crossings(), min(24, max(4, 100_000/l.size()))
 	kept := l.snapshot()
 	for i := range rounds {
 		l.sweep(i%2 == 0, i%4 >= 2)
@@ -290,7 +298,12 @@ func (l *layout) size() int {
 
 // firstOrder takes the vertices as a depth-first walk meets them, so that what hangs together lies together.
 func (l *layout) firstOrder() {
-	seen := map[*vertex]bool{}
+	const unseen = -1
+	for _, layer := range l.layers {
+		for _, v := range layer {
+			v.place = unseen
+		}
+	}
 	next := make([]int, len(l.layers))
 	var stack []*vertex
 	for _, layer := range l.layers {
@@ -299,10 +312,9 @@ func (l *layout) firstOrder() {
 			for len(stack) > 0 {
 				v := stack[len(stack)-1]
 				stack = stack[:len(stack)-1]
-				if seen[v] {
+				if v.place != unseen {
 					continue
 				}
-				seen[v] = true
 				v.place = next[v.layer]
 				next[v.layer]++
 				stack = append(append(stack, v.up...), v.down...)
@@ -329,25 +341,24 @@ func (l *layout) sweep(down, reverse bool) {
 		if !down {
 			layer = l.layers[len(l.layers)-1-i]
 		}
-		keys := make(map[*vertex]float64, len(layer))
 		for _, v := range layer {
 			near := v.up
 			if !down {
 				near = v.down
 			}
-			keys[v] = float64(v.place)
+			v.key = float64(v.place)
 			if len(near) > 0 {
 				sum := 0.0
 				for _, w := range near {
 					sum += float64(w.place)
 				}
-				keys[v] = sum / float64(len(near))
+				v.key = sum / float64(len(near))
 			}
 		}
 		if reverse {
 			slices.Reverse(layer)
 		}
-		slices.SortStableFunc(layer, func(a, b *vertex) int { return cmp.Compare(keys[a], keys[b]) })
+		slices.SortStableFunc(layer, func(a, b *vertex) int { return cmp.Compare(a.key, b.key) })
 		for p, v := range layer {
 			v.place = p
 		}

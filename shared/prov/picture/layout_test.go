@@ -2,6 +2,7 @@ package picture
 
 import (
 	"fmt"
+	"io"
 	"math"
 	"testing"
 	"time"
@@ -270,5 +271,17 @@ func BenchmarkDraw(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+func BenchmarkPNG(b *testing.B) {
+	s, err := draw(chain(b, 31), Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if err := s.writePNG(io.Discard); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

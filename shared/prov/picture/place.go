@@ -34,11 +34,9 @@ func (l *layout) across() {
 			}
 		}
 	}
-	rounds := 40
-	if l.size() > 20_000 {
-		rounds = 12
-	}
+	rounds := min(40, max(12, 200_000/l.size()))
 	for round := range rounds {
+		l.measureRuns(round >= rounds/2)
 		for i := range l.layers {
 			layer, ups, downs := l.layers[i], 1.0, 0.0
 			if round%2 == 1 {
@@ -62,6 +60,31 @@ func (l *layout) across() {
 		}
 	}
 }
+
+// measureRuns finds where runs are in the mean; they do not pull before they are asked to.
+func (l *layout) measureRuns(pulling bool) {
+	for _, layer := range l.layers {
+		for _, v := range layer {
+			if v.run != nil {
+				v.run.sum, v.run.n = 0, 0
+			}
+		}
+	}
+	if !pulling {
+		return
+	}
+	for _, layer := range l.layers {
+		for _, v := range layer {
+			if v.run != nil {
+				v.run.sum, v.run.n = v.run.sum+v.v, v.run.n+1
+				v.run.mean = v.run.sum / v.run.n
+			}
+		}
+	}
+}
+
+// runPull is how strongly a run is drawn to its mean.
+const runPull = 24
 
 // pull is how strongly an edge draws its ends to one v: long edges should be straight.
 func pull(a, b *vertex) float64 {
@@ -94,6 +117,9 @@ func settle(layer []*vertex, ups, downs float64) {
 		for _, w := range v.down {
 			p := pull(v, w) * downs
 			sum, weight = sum+p*w.v, weight+p
+		}
+		if v.run != nil && v.run.n > 1 {
+			sum, weight = sum+runPull*v.run.mean, weight+runPull
 		}
 		b := block{sum - weight*offset[i], weight, 1}
 		for len(blocks) > 0 {

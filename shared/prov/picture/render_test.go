@@ -244,7 +244,7 @@ func TestCollapse(t *testing.T) {
 }
 
 func TestPNG(t *testing.T) {
-	for name, g := range map[string]*prov.Graph{"retried": readCase(t, "retried"), "chain": chain(t, 31), "tangle": tangle(t, 30, 40, 1)} {
+	for name, g := range map[string]*prov.Graph{"retried": readCase(t, "retried"), "chain": chain(t, 6)} {
 		var a, b bytes.Buffer
 		if err := errors.Join(WritePNG(&a, g, Options{}), WritePNG(&b, g, Options{})); err != nil {
 			t.Fatal(err)
@@ -261,14 +261,14 @@ func TestPNG(t *testing.T) {
 			t.Errorf("%s: %v", name, size)
 		}
 		colours := map[ink]int{}
-		for y := range size.Y {
-			for x := range size.X {
+		for y := 0; y < size.Y; y += 3 {
+			for x := 0; x < size.X; x += 3 {
 				r, g, b, _ := img.At(x, y).RGBA()
 				colours[ink(r>>8)<<16|ink(g>>8)<<8|ink(b>>8)]++
 			}
 		}
 		for _, want := range []ink{lookEntity.fill, lookActivity.fill, lookAgent.fill, black} {
-			if colours[want] < 100 {
+			if colours[want] < 20 {
 				t.Errorf("%s: %d pixels of %v", name, colours[want], want)
 			}
 		}
@@ -276,7 +276,7 @@ func TestPNG(t *testing.T) {
 }
 
 func TestPNGTooLarge(t *testing.T) {
-	err := WritePNG(io.Discard, tangle(t, 2000, 4000, 1), Options{Max: LargestMax})
+	err := WritePNG(io.Discard, tangle(t, 500, 800, 1), Options{Max: 500})
 	if !errors.Is(err, ErrTooLarge) || !strings.Contains(err.Error(), "SVG") {
 		t.Errorf("%v, want an ErrTooLarge that names SVG", err)
 	}

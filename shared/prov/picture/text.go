@@ -74,7 +74,7 @@ func measureRune(r rune, bold bool) float64 {
 }
 
 // fontSlack is how much wider than Go Regular the sans-serif font of a browser may be.
-const fontSlack = 1.06
+const fontSlack = 1.1
 
 // textWidth is the width of a text in pixels.
 func textWidth(s string, size float64, bold bool) float64 {
