@@ -284,6 +284,9 @@ func (w *walk) expandFound(s step) error {
 			if err != nil {
 				return err
 			}
+			if w.full {
+				return nil
+			}
 			if j != nil {
 				w.enqueue(step{node{jobNode, head.Id}, s.direction, s.depth + 1})
 			}

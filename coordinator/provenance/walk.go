@@ -72,14 +72,12 @@ type walk struct {
 	known    map[edge]bool
 	visited  map[step]bool // depth 0
 	queue    []step
+	contents map[string]bool
 	count    int  // jobs that passed the filters
+	full     bool // no more jobs are taken in; what hangs on those that were still is
 	more     bool // more follows; with a next page unless it is lost
 	lost     bool
-	contents map[string]bool
 }
-
-// errFull ends a walk whose page is full.
-var errFull = errors.New("the page is full")
 
 func (s *Service) newWalk(v *state.View, p auth.Principal, q walkQuery) *walk {
 	if q.from.asOf == 0 {
@@ -94,9 +92,6 @@ func (s *Service) newWalk(v *state.View, p auth.Principal, q walkQuery) *walk {
 // run walks from the start nodes.
 func (w *walk) run(starts []node) error {
 	err := w.walk(starts)
-	if errors.Is(err, errFull) {
-		err = nil
-	}
 	w.markPage()
 	return err
 }
@@ -158,7 +153,7 @@ func (w *walk) start(n node) error {
 	return nil
 }
 
-// job takes in a job; nil when the filters leave it out.
+// job takes in a job; nil when the filters leave it out or there is no room for it.
 func (w *walk) job(id string, depth int, start bool) (*seenJob, error) {
 	if j, ok := w.jobs[id]; ok {
 		return j, nil
@@ -176,8 +171,8 @@ func (w *walk) job(id string, depth int, start bool) (*seenJob, error) {
 		return nil, nil
 	}
 	if w.count == w.q.from.skip+w.q.limit || w.count == maxWalk {
-		w.more, w.lost = true, w.count == maxWalk
-		return nil, errFull
+		w.full, w.more, w.lost = true, true, w.count == maxWalk
+		return nil, nil
 	}
 	j := &seenJob{head: head, shown: w.s.mayRead(w.p, head), depth: depth, page: w.count >= w.q.from.skip}
 	w.count++
@@ -378,6 +373,9 @@ func (w *walk) uses(s step, f *seenFile) error {
 			if err := w.use(s, f, u.Job, u.Role); err != nil {
 				return err
 			}
+			if w.full {
+				return nil
+			}
 		}
 		if next == nil {
 			return nil
@@ -409,6 +407,9 @@ func (w *walk) memberUses(s step, f *seenFile) error {
 		return err
 	}
 	for _, u := range uses {
+		if w.full {
+			return nil
+		}
 		n := node{fileNode, prov.MemberID(job, result, u.Path).Local}
 		member := w.file(n.name, FileInfo{Job: job, Result: result + "/" + u.Path, Name: u.Path})
 		if f.shown && !member.shown {
