@@ -76,7 +76,7 @@ func recordsAsIRIs(t testing.TB, g *Graph) [][5]any {
 // textGraph has every nasty text, and a very long one, as literals of every kind of attribute.
 func textGraph(t testing.TB) *Graph {
 	g := newTestGraph(t)
-	for i, s := range slices.Concat(nasty, []string{strings.Repeat("twenty bytes é 𝔘\n", 50_000), strings.Repeat(`"\`, 500)}) {
+	for i, s := range slices.Concat(nasty, []string{strings.Repeat(strings.Repeat("twenty bytes, é 𝔘. ", 50)+"\n\"\\", 1000), strings.Repeat(`"\`, 500)}) {
 		n := strconv.Itoa(i)
 		for _, r := range []Record{
 			{Kind: Entity, ID: QName{"ent", "e" + n}, Attrs: []Attr{{nameValue, String(s)}, {nameName, LangString(s[:min(len(s), 1000)], "en")}}},

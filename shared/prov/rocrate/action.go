@@ -1,7 +1,7 @@
 package rocrate
 
 import (
-	"cmp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -80,12 +80,14 @@ func (p *plan) objects(g *graph) []string {
 		switch {
 		case param.Secret || secret[param.Name]:
 			e["description"] = "A secret: its value is not recorded."
+		case param.Private:
+			e["description"] = "Private: its value is not told."
 		case len(param.Values) == 1:
 			e["value"] = param.Values[0]
 		case len(param.Values) > 1:
 			e["value"] = param.Values
 		}
-		if param.Default {
+		if _, told := e["value"]; told && param.Default {
 			e["description"] = "The default."
 		}
 		g.add(e)
@@ -140,8 +142,8 @@ func (p *plan) usage(g *graph) []string {
 	if a.Cores > 0 {
 		ids = append(ids, g.value("#cores", "cores", strconv.Itoa(int(a.Cores)), ""))
 	}
-	if !a.Started.IsZero() && a.Ended.After(a.Started) {
-		ids = append(ids, g.value("#wall-time", "wall time", strconv.FormatFloat(a.Ended.Sub(a.Started).Seconds(), 'f', 3, 64), "s"))
+	if a.WallSeconds != nil {
+		ids = append(ids, g.value("#wall-time", "wall time", strconv.FormatFloat(*a.WallSeconds, 'f', -1, 64), "s"))
 	}
 	return ids
 }
@@ -164,33 +166,42 @@ func (p *plan) circumstances(g *graph) []string {
 		if a.Exit != nil {
 			say("#exit-status", "exit status", strconv.Itoa(int(*a.Exit)))
 		}
-		if p.Image == "" {
+		say("#signal", "signal", a.Signal)
+		if p.imageName() == "" {
 			say("#image-digest", "digest of the container image", a.Image)
 		}
 	}
-	for i, s := range p.Software {
-		if webAddress(s.URL) == "" {
-			say("#software-"+strconv.Itoa(i+1), "version of "+s.Name, cmp.Or(s.Version, "unknown"))
-		}
+	if from := p.Record.ReusedFrom; from != "" {
+		say("#reused-from", "job whose results these are", p.iri(prov.JobID(from)))
 	}
 	return ids
 }
 
+// imageName is the container image that the code ran in, by the name that the site or else the definition has for it.
+func (p *plan) imageName() string {
+	if p.attempt == nil || p.attempt.Image == "" {
+		return ""
+	}
+	for _, s := range slices.Concat(p.attempt.Software, p.Record.Definition.Software) {
+		if s.Image != "" {
+			return s.Image
+		}
+	}
+	return ""
+}
+
 // image adds the container image that the code ran in.
 func (p *plan) image(g *graph, action entity) {
-	if p.Image == "" {
+	name := p.imageName()
+	if name == "" {
 		return
 	}
 	e := newEntity("#container-image", "ContainerImage")
-	ref := parseImage(p.Image)
+	ref := parseImage(name)
 	e.link("additionalType", termsRun+ref.kind)
 	e["name"], e["registry"] = ref.name, ref.registry
 	e.put("tag", ref.tag)
-	digest := ref.digest
-	if p.attempt != nil && p.attempt.Image != "" {
-		digest = p.attempt.Image
-	}
-	e.put("sha256", strings.TrimPrefix(digest, "sha256:"))
+	e.put("sha256", strings.TrimPrefix(p.attempt.Image, "sha256:"))
 	g.add(e)
 	action.link("containerImage", "#container-image")
 }
@@ -203,7 +214,7 @@ const (
 
 // reference is a container image by name, as [scheme://][registry/]name[:tag][@digest]. Without a registry Docker's is
 // meant.
-type reference struct{ kind, registry, name, tag, digest string }
+type reference struct{ kind, registry, name, tag string }
 
 func parseImage(s string) reference {
 	r := reference{kind: kindDocker, registry: "docker.io"}
@@ -211,7 +222,7 @@ func parseImage(s string) reference {
 	if !found {
 		rest = s
 	}
-	rest, r.digest, _ = strings.Cut(rest, "@")
+	rest, _, _ = strings.Cut(rest, "@") // the digest that ran is in the record
 	if i := strings.LastIndexByte(rest, ':'); i > strings.LastIndexByte(rest, '/') {
 		rest, r.tag = rest[:i], rest[i+1:]
 	}

@@ -27,16 +27,8 @@ type Crate struct {
 	Authority string
 	// Name and Description are for readers; empty, they are made from the record.
 	Name, Description string
-	// Licence of the results, an SPDX expression. Empty, the crate says that none was declared.
-	Licence string
 	// Published is when the results were; zero: when the job ended, or was created.
 	Published time.Time
-	// People made the job definition.
-	People []Person
-	// Software is what the job really ran.
-	Software []Software
-	// Image is the reference of the container image, such as "docker.io/library/debian:12".
-	Image string
 	// Environment lists the variables that the job was given on purpose; never secrets.
 	Environment []Variable
 	// URL gives the address of a file for download, or nothing. The path is that of a member, or empty.
@@ -45,19 +37,6 @@ type Crate struct {
 	Open func(result, path string) (io.ReadCloser, error)
 	// Documents are packed too, such as the provenance as PROV-JSON.
 	Documents []Document
-}
-
-// Person is somebody behind a job definition, by own consent.
-type Person struct {
-	Name  string
-	ORCID string
-	Role  string // of the IVOA Provenance Data Model 1.0, such as Author
-}
-
-// Software is a program and the version that ran.
-type Software struct {
-	Name, Version string
-	URL           string
 }
 
 // Variable is a variable of the environment.

@@ -54,10 +54,14 @@ func completed() prov.JobRecord {
 		Job: "j01a", Phase: "COMPLETED", Owner: prov.UserRecord{ID: "alice", Name: "Alice Ö.", ORCID: "0000-0002-1825-0097"},
 		Created: at(0), Started: at(5), Ended: at(20), Controller: prov.SoftwareRecord{Name: "consort", Version: "0.1.0"},
 		Definition: prov.DefinitionRecord{Name: "stars", Version: "1.2", Title: "Find stars", Digest: sum("d"), Description: "Finds <stars> & \"galaxies\".",
+			ResultsLicence: "CC-BY-4.0", CodeLicence: "GPL-3.0-only", Cite: []string{"doi:10.1051/aas:1996164", "bibcode:1996A&AS..117..393B", "ascl:1010.064", "a book"},
+			People:     []prov.PersonRecord{{Name: "Bob", Role: "Author"}, {Name: "Carol", ORCID: "https://orcid.org/0000-0001-5109-3700", Role: "Funder"}},
+			Software:   []prov.DependencyRecord{{Name: "source-extractor", Version: ">=2.25", Image: "ghcr.io/astro/stars:1.2"}},
 			Parameters: []prov.ParameterDescription{{Name: "token", Type: "string", Secret: true}}},
 		Parameters: []prov.ParameterRecord{
 			{Name: "threshold", Type: "double", Values: []string{"2.5"}, Default: true}, {Name: "band", Type: "string", Values: []string{"g", "r"}},
 			{Name: "token", Type: "string", Values: []string{"hunter2"}}, {Name: "password", Type: "string", Values: []string{"hunter2"}, Secret: true},
+			{Name: "proposal", Type: "string", Values: []string{"hunter2"}, Private: true, Default: true},
 		},
 		Configs: []prov.ConfigRecord{{Name: "run.sh", SHA256: sum("s"), Script: true}, {Name: "stars.conf", SHA256: sum("c")}},
 		Inputs: []prov.InputRecord{
@@ -70,7 +74,8 @@ func completed() prov.JobRecord {
 		Attempts: []prov.AttemptRecord{
 			{Epoch: 1, Site: "lyon", Started: at(5), Outcome: "lost"},
 			{Epoch: 2, Site: "meudon", Agent: prov.SoftwareRecord{Name: "consort-agent", Version: "0.1.0"}, Batch: "slurm", BatchID: "4711", Node: "node7", Started: at(6),
-				Ended: at(18), Outcome: prov.OutcomeCommitted, Exit: ptr(int32(0)), CPUSeconds: ptr(10.5), MaxRSS: 1 << 25, Cores: 2, Image: "sha256:" + sum("img")},
+				Ended: at(18), Outcome: prov.OutcomeCommitted, Exit: ptr(int32(0)), CPUSeconds: ptr(10.5), WallSeconds: ptr(11.0), MaxRSS: 1 << 25, Cores: 2,
+				Image: "sha256:" + sum("img"), Software: []prov.DependencyRecord{{Name: "source-extractor", Version: "2.25.0"}, {Name: "awk"}}},
 		},
 		Results: []prov.ResultRecord{
 			result("table", "stars.vot", "application/x-votable+xml"),
@@ -113,9 +118,7 @@ func address(result, path string) string {
 // full is a crate with everything that the record does not know.
 func full(r prov.JobRecord) Crate {
 	return Crate{
-		Record: r, Authority: authority, Licence: "CC-BY-4.0", URL: address, Image: "ghcr.io/astro/stars:1.2",
-		People:      []Person{{Name: "Bob", Role: "Author"}, {Name: "Carol", ORCID: "https://orcid.org/0000-0001-5109-3700", Role: "Funder"}},
-		Software:    []Software{{"source-extractor", "2.25.0", "https://www.astromatic.net/software/sextractor/"}, {"awk", "5.2", ""}},
+		Record: r, Authority: authority, URL: address,
 		Environment: []Variable{{"OMP_NUM_THREADS", "2"}},
 		Documents: []Document{{Name: "prov.json", MediaType: "application/json", Description: "The provenance of the job as PROV-JSON", Write: func(w io.Writer) error {
 			g, err := prov.FromRecord(r, authority)
@@ -128,15 +131,36 @@ func full(r prov.JobRecord) Crate {
 }
 
 var crates = map[string]func() Crate{
-	"completed":   func() Crate { return full(completed()) },
-	"with data":   func() Crate { c := full(completed()); c.Open = open; return c },
-	"failed":      func() Crate { c := full(failed()); c.Open = open; return c },
-	"aborted":     func() Crate { return full(aborted()) },
-	"destroyed":   func() Crate { c := full(destroyed()); c.Open = open; return c },
-	"bare":        func() Crate { return Crate{Record: completed(), Authority: authority} },
-	"expression":  func() Crate { c := full(completed()); c.Licence = "MIT OR LicenseRef-mine"; return c },
-	"apptainer":   func() Crate { c := full(completed()); c.Image = "library://astro/stars:1"; return c },
+	"completed": func() Crate { return full(completed()) },
+	"with data": func() Crate { c := full(completed()); c.Open = open; return c },
+	"failed":    func() Crate { c := full(failed()); c.Open = open; return c },
+	"aborted":   func() Crate { return full(aborted()) },
+	"destroyed": func() Crate { c := full(destroyed()); c.Open = open; return c },
+	"bare":      func() Crate { return Crate{Record: completed(), Authority: authority} },
+	"expression": func() Crate {
+		return changed(func(r *prov.JobRecord) { r.Definition.ResultsLicence = "MIT OR LicenseRef-mine" })
+	},
+	"no licence": func() Crate { return changed(func(r *prov.JobRecord) { r.Definition.ResultsLicence = "" }) },
+	"apptainer": func() Crate {
+		return changed(func(r *prov.JobRecord) { r.Definition.Software[0].Image = "library://astro/stars:1" })
+	},
+	"image alone": func() Crate { return changed(func(r *prov.JobRecord) { r.Definition.Software = nil }) },
+	"retracted": func() Crate {
+		return changed(func(r *prov.JobRecord) {
+			why := &prov.RetractionRecord{Time: at(8000), By: "bob", Reason: "wrong <flat>"}
+			r.Results[0].Retracted, r.Results[1].Retracted, r.Inputs[0].Retracted = why, why, why
+		})
+	},
+	"reused": func() Crate {
+		return changed(func(r *prov.JobRecord) { r.ReusedFrom, r.Attempts = "j00", nil })
+	},
 	"in progress": func() Crate { c := full(aborted()); c.Record.Phase = "QUEUED"; c.Record.Ended = time.Time{}; return c },
+}
+
+func changed(change func(*prov.JobRecord)) Crate {
+	r := completed()
+	change(&r)
+	return full(r)
 }
 
 func written(t testing.TB, c Crate) []byte {
@@ -278,7 +302,7 @@ func TestData(t *testing.T) {
 
 func TestLicences(t *testing.T) {
 	for name, want := range map[string][2]string{
-		"completed": {"https://spdx.org/licenses/CC-BY-4.0", "CC-BY-4.0"}, "expression": {"#licence", "MIT OR LicenseRef-mine"}, "bare": {"#licence", noLicence},
+		"completed": {"https://spdx.org/licenses/CC-BY-4.0", "CC-BY-4.0"}, "expression": {"#MIT%20OR%20LicenseRef-mine", "MIT OR LicenseRef-mine"}, "no licence": {"#no-licence", noLicence},
 	} {
 		byID := entities(t, unzipped(t, written(t, crates[name]())))
 		id, _ := byID["./"]["license"].(map[string]any)["@id"].(string)
@@ -398,16 +422,33 @@ func TestStreams(t *testing.T) {
 
 func TestImages(t *testing.T) {
 	for text, want := range map[string]reference{
-		"debian":                       {kindDocker, "docker.io", "debian", "", ""},
-		"library/debian:12":            {kindDocker, "docker.io", "library/debian", "12", ""},
-		"localhost:5000/a/b@sha256:ff": {kindDocker, "localhost:5000", "a/b", "", "sha256:ff"},
-		"docker://quay.io/a/b:1":       {kindDocker, "quay.io", "a/b", "1", ""},
-		"library://a/b:1":              {kindSIF, "cloud.sylabs.io", "a/b", "1", ""},
-		"oras://ghcr.io/a/b":           {kindSIF, "ghcr.io", "a/b", "", ""},
-		"/opt/images/stars.sif":        {kindSIF, "file", "/opt/images/stars.sif", "", ""},
+		"debian":                       {kindDocker, "docker.io", "debian", ""},
+		"library/debian:12":            {kindDocker, "docker.io", "library/debian", "12"},
+		"localhost:5000/a/b@sha256:ff": {kindDocker, "localhost:5000", "a/b", ""},
+		"docker://quay.io/a/b:1":       {kindDocker, "quay.io", "a/b", "1"},
+		"library://a/b:1":              {kindSIF, "cloud.sylabs.io", "a/b", "1"},
+		"oras://ghcr.io/a/b":           {kindSIF, "ghcr.io", "a/b", ""},
+		"/opt/images/stars.sif":        {kindSIF, "file", "/opt/images/stars.sif", ""},
 	} {
 		if got := parseImage(text); got != want {
 			t.Errorf("%s: %+v, want %+v", text, got, want)
+		}
+	}
+}
+
+// TestNotes checks what readers are told of files.
+func TestNotes(t *testing.T) {
+	for name, notes := range map[string]map[string]string{
+		"retracted": {address("table", ""): "Retracted on 2026-11-20T12:13:20.250+00:00 by bob: wrong <flat>.", authority + "/id/entity/up.u1": "Input image. Retracted"},
+		"destroyed": {authority + "/id/entity/j01a.r.table": "Destroyed on 2026-11-20T12:30:00.250+00:00: retention."},
+		"reused":    {"./": "its results are those of job j00"},
+		"completed": {authority + "/id/job/j01a.p.proposal": "Private", authority + "/id/job/j01a.p.threshold": "The default."},
+	} {
+		byID := entities(t, unzipped(t, written(t, crates[name]())))
+		for id, want := range notes {
+			if text, _ := byID[id]["description"].(string); !strings.Contains(text, want) {
+				t.Errorf("%s: of %s is said %q, want %q", name, id, text, want)
+			}
 		}
 	}
 }

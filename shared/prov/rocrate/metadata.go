@@ -143,6 +143,9 @@ func (p *plan) story() string {
 	if n := len(p.Record.Attempts); n > 1 {
 		text += fmt.Sprintf(" after %d attempts", n)
 	}
+	if p.Record.ReusedFrom != "" {
+		text += "; its results are those of job " + p.Record.ReusedFrom
+	}
 	return text + "."
 }
 
@@ -163,7 +166,14 @@ func (p *plan) root(g *graph) {
 		parts = append(parts, f.id)
 	}
 	e.link("hasPart", append(parts, p.results()...)...)
-	p.licence(g, e)
+	if d := &p.Record.Definition; d.ResultsLicence != "" {
+		g.licence(e, d.ResultsLicence)
+	} else {
+		none := newEntity("#no-licence", "CreativeWork")
+		none["name"], none["description"] = "No licence", noLicence
+		g.add(none)
+		e.link("license", "#no-licence")
+	}
 	g.add(e)
 	profile := newEntity(profileProcess, "CreativeWork")
 	profile["name"], profile["version"] = "Process Run Crate", "0.5"
@@ -185,17 +195,15 @@ func (p *plan) results() []string {
 // spdxID is one licence of the SPDX list, not an expression of several.
 var spdxID = regexp.MustCompile(`^[A-Za-z0-9.-]+$`)
 
-func (p *plan) licence(g *graph, root entity) {
-	id, name, description := "#licence", p.Licence, "The licence of the results, as an SPDX expression: "+p.Licence
-	switch {
-	case p.Licence == "":
-		name, description = "No licence", noLicence
-	case spdxID.MatchString(p.Licence) && !strings.HasPrefix(p.Licence, "LicenseRef-"):
-		id = "https://spdx.org/licenses/" + p.Licence
+// licence adds the licence of an entity, by the address of the SPDX list where it is one of that.
+func (g *graph) licence(of entity, expression string) {
+	id := "#" + url.PathEscape(expression)
+	if spdxID.MatchString(expression) && !strings.HasPrefix(expression, "LicenseRef-") {
+		id = "https://spdx.org/licenses/" + expression
 	}
-	root.link("license", id)
+	of.link("license", id)
 	e := newEntity(id, "CreativeWork")
-	e["name"], e["description"] = name, description
+	e["name"], e["description"] = expression, "A licence, as an SPDX expression: "+expression
 	g.add(e)
 }
 
@@ -230,8 +238,11 @@ func (p *plan) tool(g *graph) {
 	e["softwareVersion"] = cmp.Or(d.Version, "unknown")
 	e.put("description", d.Description)
 	e.put("sha256", d.Digest)
-	var authors, contributors, needs []string
-	for i, who := range p.People {
+	if d.CodeLicence != "" {
+		g.licence(e, d.CodeLicence)
+	}
+	var authors, contributors, works []string
+	for i, who := range d.People {
 		id := g.person("#person-"+strconv.Itoa(i+1), who.Name, who.ORCID)
 		switch who.Role {
 		case "", "Author", "Creator":
@@ -240,20 +251,47 @@ func (p *plan) tool(g *graph) {
 			contributors = append(contributors, id)
 		}
 	}
-	for _, s := range p.Software {
-		address := webAddress(s.URL)
-		if address == "" {
-			continue
-		}
-		need := newEntity(p.id(address, address+"#"+url.PathEscape(s.Name+"-"+s.Version)), "SoftwareApplication")
-		need["name"], need["url"], need["softwareVersion"] = s.Name, address, cmp.Or(s.Version, "unknown")
-		g.add(need)
-		needs = append(needs, need["@id"].(string))
+	for _, cite := range d.Cite {
+		works = append(works, g.work(cite))
 	}
 	e.link("author", authors...)
 	e.link("contributor", contributors...)
-	e.link("softwareRequirements", needs...)
+	e.link("citation", works...)
+	e.link("softwareRequirements", p.software(g)...)
 	g.add(e)
+}
+
+// software adds the programs that the code ran with.
+func (p *plan) software(g *graph) []string {
+	if p.attempt == nil {
+		return nil
+	}
+	var ids []string
+	for _, s := range p.attempt.Software {
+		id := p.iri(prov.SoftwareID(s.Name, s.Version))
+		e := newEntity(id, "SoftwareApplication")
+		e["name"], e["url"], e["softwareVersion"] = s.Name, id, cmp.Or(s.Version, "unknown")
+		e.put("sha256", strings.TrimPrefix(s.Digest, "sha256:"))
+		g.add(e)
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// works has where the kinds of citations of a definition lead to.
+var works = map[string]string{"doi": "https://doi.org/", "bibcode": "https://ui.adsabs.harvard.edu/abs/", "ascl": "https://ascl.net/"}
+
+// work adds something to cite, such as "doi:10.1000/182".
+func (g *graph) work(cite string) string {
+	scheme, name, _ := strings.Cut(cite, ":")
+	id := "#" + url.PathEscape(cite)
+	if home := works[scheme]; home != "" {
+		id = home + strings.ReplaceAll(url.PathEscape(name), "%2F", "/")
+	}
+	e := newEntity(id, "ScholarlyArticle")
+	e["name"] = cite
+	g.add(e)
+	return id
 }
 
 // definition is the IRI of the version of the job definition.
@@ -266,6 +304,7 @@ func fileEntity(f file) entity {
 	e.put("name", f.name)
 	e.put("encodingFormat", f.mediaType)
 	e.put("sha256", f.sha256)
+	e.put("description", f.note)
 	if f.size != nil {
 		e["contentSize"] = strconv.FormatInt(*f.size, 10)
 	}
@@ -283,9 +322,18 @@ func (p *plan) addFile(g *graph, f file) {
 
 // destroyed tells that a file can no longer be had.
 func (p *plan) destroyed(e entity) {
-	if t := p.Record.Destroyed; !t.IsZero() {
-		e["description"] = strings.TrimRight("Destroyed on "+timeText(t)+": "+p.Record.Reason, ": ")
+	t := p.Record.Destroyed
+	if t.IsZero() {
+		return
 	}
+	text := "Destroyed on " + timeText(t)
+	if p.Record.Reason != "" {
+		text += ": " + p.Record.Reason
+	}
+	if note, ok := e["description"].(string); ok {
+		text = note + " " + text
+	}
+	e["description"] = text + "."
 }
 
 func (p *plan) addFolder(g *graph, d folder) {
@@ -297,13 +345,14 @@ func (p *plan) addFolder(g *graph, d folder) {
 		parts = append(parts, f.id)
 	}
 	e.link("hasPart", parts...)
+	e.put("description", d.note)
 	p.destroyed(e)
 	g.add(e)
 }
 
 func (p *plan) addInput(g *graph, in input) {
 	e := fileEntity(file{id: in.id, name: cmp.Or(in.rec.Name, in.rec.Result, in.rec.Role), mediaType: in.rec.MediaType, sha256: in.rec.SHA256, size: in.rec.Size})
-	e["description"] = "Input " + in.rec.Role
+	e["description"] = strings.TrimSpace("Input " + in.rec.Role + ". " + retraction(in.rec.Retracted))
 	g.add(e)
 }
 

@@ -20,12 +20,17 @@ type file struct {
 	mediaType    string
 	sha256       string
 	size         *int64
+	note         string // for readers
 }
+
+// provenanceLog is what a code told of its own provenance.
+const provenanceLog = "provenance"
 
 // folder is a result of many files.
 type folder struct {
 	id, path string
 	name     string
+	note     string
 	files    []file
 }
 
@@ -74,7 +79,14 @@ func newPlan(c *Crate) (*plan, error) {
 		p.result(&rec.Results[i])
 	}
 	for _, l := range rec.Logs {
-		p.files = append(p.files, p.file(file{result: l.ID, name: l.ID + ".log", mediaType: "text/plain", sha256: l.SHA256, size: l.Size}))
+		f := file{result: l.ID, name: l.ID + ".log", mediaType: "text/plain", sha256: l.SHA256, size: l.Size}
+		if l.ID == provenanceLog {
+			f.name, f.mediaType = l.ID+".json", "application/json"
+		}
+		if l.Size != nil && l.FullSize > *l.Size {
+			f.note = fmt.Sprintf("A part of the %d bytes that the code wrote.", l.FullSize)
+		}
+		p.files = append(p.files, p.file(f))
 	}
 	for _, d := range c.Documents {
 		path := p.paths.take("provenance", d.Name)
@@ -161,10 +173,10 @@ func escapeIRI(s string) string {
 
 func (p *plan) result(r *prov.ResultRecord) {
 	if !r.Collection && len(r.Members) == 0 {
-		p.files = append(p.files, p.file(file{result: r.ID, name: cmp.Or(r.Name, r.ID), mediaType: r.MediaType, sha256: r.SHA256, size: r.Size}))
+		p.files = append(p.files, p.file(file{result: r.ID, name: cmp.Or(r.Name, r.ID), mediaType: r.MediaType, sha256: r.SHA256, size: r.Size, note: retraction(r.Retracted)}))
 		return
 	}
-	f := folder{id: p.id(p.iri(prov.ResultID(p.Record.Job, r.ID))), name: cmp.Or(r.Name, r.ID)}
+	f := folder{id: p.id(p.iri(prov.ResultID(p.Record.Job, r.ID))), name: cmp.Or(r.Name, r.ID), note: retraction(r.Retracted)}
 	if p.packs() {
 		f.path = p.paths.takeFolder(r.ID)
 		f.id = p.id(relative(f.path))
@@ -174,6 +186,21 @@ func (p *plan) result(r *prov.ResultRecord) {
 		f.files = append(f.files, p.file(file{result: r.ID, part: m.Path, name: m.Path, mediaType: m.MediaType, sha256: m.SHA256, size: m.Size}))
 	}
 	p.folders = append(p.folders, f)
+}
+
+// retraction tells readers that a file is not to be relied on.
+func retraction(r *prov.RetractionRecord) string {
+	if r == nil {
+		return ""
+	}
+	text := "Retracted on " + timeText(r.Time)
+	if r.By != "" {
+		text += " by " + r.By
+	}
+	if r.Reason != "" {
+		text += ": " + r.Reason
+	}
+	return text + "."
 }
 
 // packs tells whether the files of the job go into the zip.
