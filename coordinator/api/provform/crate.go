@@ -71,11 +71,7 @@ func (s Crates) crate(ctx context.Context, p auth.Principal, list, id string) (*
 		return nil, nil, err
 	}
 	record.Logs = slices.DeleteFunc(record.Logs, func(l prov.LogRecord) bool { return l.ID != "stdout" && l.ID != "stderr" })
-	d := job.Definition
-	crate := &rocrate.Crate{Record: *record, Authority: s.Authority(), Licence: d.Licence.Results}
-	for _, who := range d.People {
-		crate.People = append(crate.People, rocrate.Person{Name: who.Name, ORCID: who.ORCID, Role: who.Role})
-	}
+	crate := &rocrate.Crate{Record: *record, Authority: s.Authority()}
 	for _, name := range []string{"PROV-JSON", "PROV-TURTLE"} {
 		form, _ := ByName(name)
 		crate.Documents = append(crate.Documents, rocrate.Document{
