@@ -98,7 +98,9 @@ func (p *policyFile) allow(d *definition.Definition, lease *siteapi.Lease) (atte
 	for _, s := range d.Software {
 		software = append(software, s.Name)
 	}
+	installed, image := now.Installed(software...)
 	return attempt.Grant{
+		Software: installed, Image: image,
 		Variables: now.Variables(software...), Rule: number, MaxOutput: int64(now.Allow[number-1].MaxOutput),
 	}, nil
 }

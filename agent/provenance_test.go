@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -50,4 +51,21 @@ func TestOwnProvenance(t *testing.T) {
 			w.c.WaitForgotten(ref)
 		})
 	}
+}
+
+// TestInstalledSoftware: the site tells which versions it has of what a code needs.
+func TestInstalledSoftware(t *testing.T) {
+	w := newWorld(t)
+	site := agenttest.AllowCode + "[software.astropy]\nversion = \"6.0.1\"\n[software.other]\nversion = \"1\"\n"
+	if err := os.WriteFile(w.cfg.Policy, []byte(site), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.start()
+	code := agenttest.Code(agenttest.Hello)
+	code["definition.toml"] = strings.Replace(code["definition.toml"], "files =", "software = [{ name = \"astropy\" }, { name = \"numpy\" }]\nfiles =", 1)
+	ref := w.c.Queue(w.c.Lease(code))
+	if got := w.c.WaitPhase(ref, "COMPLETED").Facts.Software; len(got) != 1 || got[0] != (siteapi.Software{Name: "astropy", Version: "6.0.1"}) {
+		t.Errorf("the facts tell of %+v", got)
+	}
+	w.c.WaitForgotten(ref)
 }

@@ -76,6 +76,9 @@ type Grant struct {
 	Variables map[string]string // environment that the site gives to the code: PATH and more
 	Rule      int               // position of the rule that allowed it, from 1
 	MaxOutput int64             // bytes of all outputs; 0: no limit of the site
+
+	Software []siteapi.Software // what the site has of what the code needs, for provenance
+	Image    string             // digest of the container image that the code runs in, for provenance
 }
 
 // record is what an attempt adds to its journal entry.

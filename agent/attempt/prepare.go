@@ -55,6 +55,7 @@ func (a *Attempt) prepare(ctx context.Context) error {
 		r.Argv, r.Rule, r.MaxOut = argv, grant.Rule, grant.MaxOutput
 		r.Facts.Staged = time.Now().UTC()
 		r.Facts.Transfers = in
+		r.Facts.Software, r.Facts.Image = grant.Software, grant.Image
 	})
 }
 

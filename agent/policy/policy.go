@@ -17,12 +17,15 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/pelletier/go-toml/v2"
 
 	"consort/shared/atomicfile"
 	"consort/shared/config"
 	"consort/shared/ids"
+	"consort/shared/siteapi"
 )
 
 // ErrRefused is what every Refusal is.
@@ -53,6 +56,8 @@ type Policy struct {
 type Software struct {
 	Path        []string          `toml:"path,omitempty"`        // absolute directories that go in front of PATH
 	Environment map[string]string `toml:"environment,omitempty"` // more variables
+	Version     string            `toml:"version,omitempty"`     // what is installed, for provenance
+	Image       string            `toml:"image,omitempty"`       // digest of the container image it runs in, for provenance
 }
 
 // Rule allows one definition. A request must satisfy every clause of one rule.
@@ -292,8 +297,38 @@ func (p *Policy) problems() []problem {
 			}
 		}
 		all = append(all, environmentProblems(key+".environment", software.Environment)...)
+		if !printable(software.Version) {
+			all = append(all, problem{key + ".version", fmt.Sprintf("a version is at most %d printable characters", maxVersion)})
+		}
+		if software.Image != "" && !imageDigest.MatchString(software.Image) {
+			all = append(all, problem{key + ".image", `a digest is "sha256:" and 64 hexadecimal digits in small letters`})
+		}
 	}
 	return all
+}
+
+// maxVersion bounds the bytes of the version of a software.
+const maxVersion = 100
+
+var imageDigest = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+
+func printable(s string) bool {
+	return len(s) <= maxVersion && utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
+}
+
+// Installed returns which versions of the named software the site has, as far as the policy says, and the digest of
+// the container image that one of them runs in.
+func (p *Policy) Installed(software ...string) (versions []siteapi.Software, image string) {
+	for _, name := range software {
+		s := p.Software[name]
+		if s.Version != "" {
+			versions = append(versions, siteapi.Software{Name: name, Version: s.Version})
+		}
+		if image == "" {
+			image = s.Image
+		}
+	}
+	return versions, image
 }
 
 // problems returns what is wrong in the rule, with keys relative to it.

@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"consort/shared/config"
+	"consort/shared/siteapi"
 )
 
 var (
@@ -193,6 +194,8 @@ func TestErrorsHaveLines(t *testing.T) {
 		"format = 1\n[software.A-]":                                   {"policy.toml:2: software.A-: "},
 		"format = 1\n[software.a.environment]\nCONSORT_JOB = ''":      {"policy.toml:3: software.a.environment.CONSORT_JOB: "},
 		"format = 1\n[environment]\nA = 'a'\nB = \"\\u0000\"":         {"policy.toml:4: environment.B: "},
+		"format = 1\n[software.a]\nversion = \"1\\n\"":                {"policy.toml:3: software.a.version: "},
+		"format = 1\n[software.a]\nimage = 'sha256:12'":               {"policy.toml:3: software.a.image: "},
 	} {
 		_, err := Parse("policy.toml", []byte(text))
 		list := config.List(err)
@@ -235,6 +238,16 @@ func TestVariables(t *testing.T) {
 	}
 	if got := new(Policy).Variables()["PATH"]; got != DefaultPath {
 		t.Errorf("PATH is %q", got)
+	}
+}
+
+func TestInstalled(t *testing.T) {
+	image := "sha256:" + strings.Repeat("0a", 32)
+	p := &Policy{Software: map[string]Software{"astropy": {Version: "6.0.1"}, "numpy": {}, "box": {Version: "2", Image: image}, "other": {Version: "1"}}}
+	versions, digest := p.Installed("astropy", "numpy", "unknown", "box")
+	want := []siteapi.Software{{Name: "astropy", Version: "6.0.1"}, {Name: "box", Version: "2"}}
+	if diff := cmp.Diff(want, versions); diff != "" || digest != image {
+		t.Errorf("%s image %q", diff, digest)
 	}
 }
 

@@ -20,6 +20,10 @@ func facts(f siteapi.Facts) *command.Facts {
 		EndedUs:      micros(f.Ended),
 		Signal:       f.Signal,
 		Reason:       f.Reason,
+		Image:        f.Image,
+	}
+	for _, s := range f.Software {
+		c.Software = append(c.Software, &command.Software{Name: s.Name, Version: s.Version})
 	}
 	if f.ExitCode != nil {
 		code := int32(*f.ExitCode)

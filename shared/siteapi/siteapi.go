@@ -218,6 +218,14 @@ type Facts struct {
 	Logs         []Log      `json:"logs,omitempty"`
 	Transfers    []Transfer `json:"transfers,omitempty"`
 	Reason       string     `json:"reason,omitempty"` // e.g. why the batch system lets the job wait
+	Image        string     `json:"image,omitempty"`  // digest of the container image that the code runs in
+	Software     []Software `json:"software,omitempty"`
+}
+
+// Software is a program that a code needs, in the version that the site has.
+type Software struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
 }
 
 // Usage is what an attempt consumed.
