@@ -17,14 +17,20 @@ const (
 	laneCurve  = 6.0
 )
 
-// lane is the way of edges from the end of a band to a vertex at the beginning of the next.
+// lane is the way of a track from the end of a band to a vertex at the beginning of the next.
 type lane struct {
 	right, gutter, left float64 // u, v, u
 }
 
+type laneKey struct {
+	to      *vertex
+	kind    int
+	flipped bool
+}
+
 // fold divides the layers into bands if the layout is much longer than broad.
 func (l *layout) fold() {
-	l.lanes = map[*vertex]lane{}
+	l.lanes = map[laneKey]lane{}
 	along, across := l.extent()
 	if along < foldAbove*across || along < 1500 {
 		return
@@ -34,18 +40,19 @@ func (l *layout) fold() {
 	if len(cuts) == 0 {
 		return
 	}
-	most := 0
+	entering := map[int][]laneKey{}
+	left := 0.0
 	for _, c := range cuts {
-		most = max(most, len(l.entering(c)))
+		entering[c] = l.entering(c)
+		left = max(left, laneMargin+float64(len(entering[c]))*laneGap)
 	}
-	left := laneMargin + float64(most)*laneGap
 	first, top := 0, 0.0
 	for _, end := range append(cuts, len(l.layers)) {
 		bottom := l.moveBand(l.layers[first:end], left, top)
 		if end == len(l.layers) {
 			break
 		}
-		top = l.openGutter(end, left, bottom)
+		top = l.openGutter(entering[end], l.layers[end-1], left, bottom)
 		first = end
 	}
 }
@@ -63,7 +70,7 @@ func (l *layout) cuts(bands int, along float64) []int {
 			if math.Abs(u-target) > reach {
 				continue
 			}
-			if c := float64(len(l.entering(i))) + 4*math.Abs(u-target)/reach; c < cost {
+			if c := l.passes(i) + 4*math.Abs(u-target)/reach; c < cost {
 				best, cost = i, c
 			}
 		}
@@ -75,16 +82,33 @@ func (l *layout) cuts(bands int, along float64) []int {
 	return cuts
 }
 
-// entering lists the vertices of a layer with edges from before, the last one first.
-func (l *layout) entering(layer int) []*vertex {
-	var some []*vertex
+// passes counts the vertices of a layer that edges reach from before.
+func (l *layout) passes(layer int) float64 {
+	n := 0.0
 	for _, v := range l.layers[layer] {
 		if len(v.up) > 0 {
-			some = append(some, v)
+			n++
 		}
 	}
-	slices.SortStableFunc(some, func(a, b *vertex) int { return cmp.Compare(b.v, a.v) })
-	return some
+	return n
+}
+
+// entering lists the tracks that reach a layer from before, the last one first.
+func (l *layout) entering(layer int) []laneKey {
+	var keys []laneKey
+	known := map[laneKey]bool{}
+	for _, a := range l.arcs {
+		i := layer - a.chain[0].layer
+		if i < 1 || i >= len(a.chain) {
+			continue
+		}
+		if k := (laneKey{a.chain[i], a.kind, a.flipped}); !known[k] {
+			known[k] = true
+			keys = append(keys, k)
+		}
+	}
+	slices.SortStableFunc(keys, func(a, b laneKey) int { return cmp.Compare(b.to.v, a.to.v) })
+	return keys
 }
 
 // moveBand moves layers so that they begin at (left, top), and gives their lower end.
@@ -105,22 +129,24 @@ func (l *layout) moveBand(layers [][]*vertex, left, top float64) float64 {
 	return bottom
 }
 
-// openGutter makes the lanes between two bands, the second of which begins with a layer, and gives the upper
-// end of that one. The lane of the last vertex is the upper one: then lanes of one gutter do not cross.
-func (l *layout) openGutter(layer int, left, bottom float64) float64 {
-	last := l.layers[layer-1]
-	right := last[0].u + thickness(last)/2 + laneMargin
-	entering := l.entering(layer)
-	for i, v := range entering {
+// openGutter makes the lanes from a layer to the next band, and gives the upper end of that. The lane of the
+// last vertex is the upper one: then lanes of one gutter do not cross.
+func (l *layout) openGutter(entering []laneKey, layer []*vertex, left, bottom float64) float64 {
+	right := layer[0].u + thickness(layer)/2 + laneMargin
+	for i, key := range entering {
 		k := float64(i)
-		l.lanes[v] = lane{right + k*laneGap, bottom + laneMargin + k*laneGap, left - laneMargin - float64(len(entering)-1-i)*laneGap}
+		l.lanes[key] = lane{right + k*laneGap, bottom + laneMargin + k*laneGap, left - laneMargin - float64(len(entering)-1-i)*laneGap}
 	}
 	return bottom + 2*laneMargin + float64(len(entering))*laneGap
 }
 
-// follow draws along a lane from (left, v0) to (right, w0).
-func (p *pen) follow(way lane, left, v0, right, w0 float64) {
+// follow draws along a lane from v to w, or, where the track has been drawn before, until it is joined.
+func (p *pen) follow(way lane, v, w *vertex, v0, w0 float64, joins bool) {
+	left, right := p.borders(v, w)
 	turns := [][2]float64{{left, v0}, {way.right, v0}, {way.right, way.gutter}, {way.left, way.gutter}, {way.left, w0}, {right, w0}}
+	if joins {
+		turns = turns[:3]
+	}
 	for i := 1; i < len(turns)-1; i++ {
 		a, b, c := turns[i-1], turns[i], turns[i+1]
 		in, out := towards(b, a), towards(b, c)
@@ -129,7 +155,8 @@ func (p *pen) follow(way lane, left, v0, right, w0 float64) {
 		p.line(at.x, at.y)
 		p.curve(corner, corner, p.to(out[0], out[1]))
 	}
-	at := p.to(right, w0)
+	end := turns[len(turns)-1]
+	at := p.to(end[0], end[1])
 	p.line(at.x, at.y)
 }
 

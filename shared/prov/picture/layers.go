@@ -47,7 +47,7 @@ type layout struct {
 	boxes    []*vertex
 	layers   [][]*vertex
 	labelled bool             // layers of labels lie between those of boxes
-	lanes    map[*vertex]lane // of the vertices that edges reach from the band before
+	lanes    map[laneKey]lane // between bands
 }
 
 // newLayout lays out boxes and arcs. Arcs from a box to itself are not permitted.

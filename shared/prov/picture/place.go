@@ -184,10 +184,10 @@ func (l *layout) extent() (along, across float64) {
 	for _, layer := range l.layers {
 		for _, v := range layer {
 			along, across = max(along, v.u+v.du/2), max(across, v.v+v.after)
-			if way, ok := l.lanes[v]; ok {
-				along = max(along, way.right)
-			}
 		}
+	}
+	for _, way := range l.lanes {
+		along = max(along, way.right)
 	}
 	return along, across
 }

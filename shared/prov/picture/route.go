@@ -158,13 +158,17 @@ func (p *pen) trace(a *arc, t *track, drawn map[*vertex]bool, atStart, first boo
 		if w == t.to {
 			w0 += p.ports[portKey{w, t.rel, t.flipped, false}]
 		}
-		p.span(v, w, v0, w0)
+		way, folded := p.lanes[laneKey{w, int(t.rel), t.flipped}]
+		if folded {
+			p.follow(way, v, w, v0, w0, drawn[w])
+		} else {
+			p.span(v, w, v0, w0)
+		}
 		if drawn[w] {
 			return heads
 		}
-		if v, v0 = w, w0; w != t.to {
-			drawn[w] = true
-		}
+		drawn[w] = w != t.to || folded
+		v, v0 = w, w0
 	}
 	end := v.u - p.reach(v, v0-v.v, true)
 	if !atStart {
@@ -180,19 +184,9 @@ func (p *pen) trace(a *arc, t *track, drawn map[*vertex]bool, atStart, first boo
 
 // span draws from the border of one layer to that of the next.
 func (p *pen) span(v, w *vertex, v0, w0 float64) {
-	left, right := v.u+p.thick[v.layer]/2, w.u-p.thick[w.layer]/2
-	if v.node >= 0 {
-		left += apron
-	}
-	if w.node >= 0 {
-		right -= apron
-	}
+	left, right := p.borders(v, w)
 	at := p.to(left, v0)
 	p.line(at.x, at.y)
-	if way, ok := p.lanes[w]; ok {
-		p.follow(way, left, v0, right, w0)
-		return
-	}
 	if math.Abs(v0-w0) < 0.05 {
 		at = p.to(right, w0)
 		p.line(at.x, at.y)
@@ -200,6 +194,18 @@ func (p *pen) span(v, w *vertex, v0, w0 float64) {
 	}
 	mid := (left + right) / 2
 	p.curve(p.to(mid, v0), p.to(mid, w0), p.to(right, w0))
+}
+
+// borders gives the end of the layer of v and the beginning of that of w.
+func (p *pen) borders(v, w *vertex) (left, right float64) {
+	left, right = v.u+p.thick[v.layer]/2, w.u-p.thick[w.layer]/2
+	if v.node >= 0 {
+		left += apron
+	}
+	if w.node >= 0 {
+		right -= apron
+	}
+	return left, right
 }
 
 // reach is how far from the middle of a node an edge ends; before tells the side to the effects.
