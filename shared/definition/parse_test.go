@@ -182,7 +182,7 @@ se/definition.toml:4: titel: unknown key; allowed: format, name, version, aliase
 se/definition.toml:5: type: "Observing" is not known; allowed: Observation, Simulation, Reduction, Calibration, Reconstruction, Selection, Analysis
 se/definition.toml:6: files[0]: must be a relative path without "..", such as "data/list.txt"
 se/definition.toml:6: files[2]: "run.sh" is there twice; definition.toml is always part of a definition
-se/definition.toml:8: parameter[0].name: "phase" is reserved; not allowed in any case: PHASE, ACTION, RUNID, EXECUTIONDURATION, DESTRUCTION, QUOTE, WAIT, AFTER, LAST, UPLOAD, RESPONSEFORMAT, REQUEST, resource_*
+se/definition.toml:8: parameter[0].name: "phase" is reserved; not allowed in any case: PHASE, ACTION, RUNID, EXECUTIONDURATION, DESTRUCTION, QUOTE, WAIT, AFTER, LAST, UPLOAD, RESPONSEFORMAT, REQUEST, REUSE, resource_*
 se/definition.toml:9: parameter[0].type: "dubble" is not known; allowed: boolean, int, long, float, double, string, uri
 se/definition.toml:13: parameter[1].default: must be a value of type int
 se/definition.toml:15: input[0].name: "N" is there twice among parameters and inputs, ignoring case

@@ -25,7 +25,7 @@ const (
 // DALI. See also ResourcePrefix.
 var reservedFields = []string{
 	"PHASE", "ACTION", "RUNID", "EXECUTIONDURATION", "DESTRUCTION", "QUOTE", "WAIT", "AFTER", "LAST",
-	"UPLOAD", "RESPONSEFORMAT", "REQUEST",
+	"UPLOAD", "RESPONSEFORMAT", "REQUEST", "REUSE",
 }
 
 // reservedOutputs cannot name an output, in any case, nor can a name that begins with "prov".
