@@ -66,6 +66,7 @@ def unquote(text):
 
 
 ntriples.unquote = unquote
+ntriples.bufsiz = 1 << 24  # else a long line is searched again and again
 
 
 def object_of(attribute, jsonld):
