@@ -115,7 +115,7 @@ func (b *builder) configDescription(c ConfigDescription) {
 		l.types(typeScript)
 	}
 	l.text(nameName, c.Name)
-	l.text(nameContentType, contentType(c.ContentType, "text/plain"))
+	l.text(nameContent, contentType(c.ContentType, "text/plain"))
 	l.text(fedTerm("template"), c.Template)
 	l.text(nameSHA256, c.SHA256)
 	b.partOfPlan(b.part(PartConfig, c.Name), l)
@@ -146,7 +146,7 @@ func (b *builder) fileDescription(part, class string, f FileDescription) {
 		}
 		l := attrList{{nameType, Name(voprovTerm("DatasetDescription"))}}
 		l.text(nameName, f.Role)
-		l.text(nameContentType, c)
+		l.text(nameContent, c)
 		file := b.fileDescriptionID(part, f, i)
 		b.add(Record{Kind: Entity, ID: file, Attrs: l})
 		b.describe(id, file, typeRelated)

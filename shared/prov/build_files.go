@@ -93,7 +93,7 @@ func (b *builder) attribute(id QName, role string) {
 
 // file states an entity that is a file, and joins it to the node of its content.
 func (b *builder) file(id QName, l attrList, mediaType, sha string, size *int64) {
-	l.text(nameContentType, mediaType)
+	l.text(nameContent, mediaType)
 	l.text(nameSHA256, sha)
 	l.long(nameBytes, size)
 	b.add(Record{Kind: Entity, ID: id, Attrs: l})
