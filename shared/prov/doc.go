@@ -2,8 +2,11 @@
 // Data Model 1.0, the record of one job turned into such a graph, and the graph's serialisations.
 //
 // Everything here is a pure function of its arguments: the package stores nothing, follows no lineage from
-// job to job and knows no HTTP. Documents are those of MODEL=W3C: classes of the IVOA model appear as
-// entities with a prov:type of the voprov vocabulary, its own relations as wasInfluencedBy with such a type.
+// job to job and knows no HTTP. The graph, and the documents of MODEL=W3C, have the classes of the IVOA model
+// as entities with a prov:type of the voprov vocabulary, and its own relations as wasInfluencedBy with such a
+// type; documents of MODEL=IVOA, which exist as JSON and VOTable, have them as kinds of their own. [Formats]
+// lists the serialisations. PROV-JSON, PROV-N and PROV-XML are read too, and hold the same: a graph comes back
+// from each of them as it was.
 //
 // Every local name of the model is an NCName of ASCII letters, digits, '_', '-' and '.', so that the same
 // qualified name is legal in PROV-N, PROV-JSON, PROV-XML, Turtle and VOTable alike; [Escape] makes any text

@@ -16,6 +16,8 @@ type view struct {
 	byType   map[classKey]*section
 	byKind   [lastKind + 1]*section
 	fed      string // prefix of our own vocabulary
+	// members has the section of each record of the graph.
+	members [lastKind + 1][]*section
 	// The following are of the IVOA model only.
 	generated, invalidated map[QName]time.Time
 	described              map[QName]QName
@@ -31,6 +33,12 @@ func newView(g *Graph, m Model) *view {
 			v.byType[classKey{s.kind, s.typ}] = s
 		} else {
 			v.byKind[s.kind] = s
+		}
+	}
+	for k := range g.records {
+		v.members[k] = make([]*section, len(g.records[k]))
+		for i, r := range g.records[k] {
+			v.members[k][i] = v.section(r)
 		}
 	}
 	if m == IVOA {
@@ -71,8 +79,8 @@ func (v *view) index() {
 			links[from] = to
 		}
 	}
-	for r := range v.graph.Records(Influence) {
-		switch v.section(r).name {
+	for i, r := range v.graph.records[Influence] {
+		switch v.members[Influence][i].name {
 		case "isDescribedBy":
 			note(v.described, r.Ref(0), r.Ref(1))
 		case "isRelatedTo":
@@ -82,8 +90,8 @@ func (v *view) index() {
 		}
 	}
 	seen := map[string]bool{}
-	for r := range v.graph.Records(Entity) {
-		for _, media := range v.contentTypes(r) {
+	for i, r := range v.graph.records[Entity] {
+		for _, media := range v.contentTypes(v.members[Entity][i], r) {
 			if !seen[media] {
 				seen[media] = true
 				v.contents = append(v.contents, media)
@@ -118,9 +126,9 @@ func voprovType(a *Attr) string {
 
 // contentTypes gives the media types of a dataset, or of the files of a role, for which the IVOA model wants
 // descriptions of datasets and the graph has none.
-func (v *view) contentTypes(r *Record) []string {
+func (v *view) contentTypes(s *section, r *Record) []string {
 	var found []string
-	switch v.section(r).name {
+	switch s.name {
 	case "datasetEntity":
 		if _, described := v.described[r.ID]; described {
 			return nil
@@ -143,11 +151,12 @@ var nameContent = voprovTerm("contentType")
 // datasetID names the description of the datasets of a media type.
 func (v *view) datasetID(media string) QName { return QName{v.fed, "dataset." + last(media)} }
 
-// records goes through the records of a kind, with those that the model wants and the graph has not.
-func (v *view) records(k Kind) iter.Seq[*Record] {
-	return func(yield func(*Record) bool) {
-		for _, r := range v.graph.records[k] {
-			if !yield(r) {
+// records goes through the records of a kind, each with its section, and then through those that the model
+// wants and the graph has not.
+func (v *view) records(k Kind) iter.Seq2[*Record, *section] {
+	return func(yield func(*Record, *section) bool) {
+		for i, r := range v.graph.records[k] {
+			if !yield(r, v.members[k][i]) {
 				return
 			}
 		}
@@ -161,25 +170,27 @@ func (v *view) records(k Kind) iter.Seq[*Record] {
 }
 
 // descriptions yields the descriptions of datasets that the graph has not.
-func (v *view) descriptions(yield func(*Record) bool) {
+func (v *view) descriptions(yield func(*Record, *section) bool) {
+	s := v.byType[classKey{Entity, "DatasetDescription"}]
 	for _, media := range v.contents {
 		r := &Record{Kind: Entity, ID: v.datasetID(media), Attrs: []Attr{
-			{nameType, Name(voprovTerm("DatasetDescription"))}, {nameName, String(media)}, {nameContent, String(media)}}}
-		if !yield(r) {
+			{nameType, Name(voprovTerm(s.typ))}, {nameName, String(media)}, {nameContent, String(media)}}}
+		if !yield(r, s) {
 			return
 		}
 	}
 }
 
 // descriptionsOf yields the relations that lead to those descriptions.
-func (v *view) descriptionsOf(yield func(*Record) bool) {
-	for _, r := range v.graph.records[Entity] {
+func (v *view) descriptionsOf(yield func(*Record, *section) bool) {
+	for i, r := range v.graph.records[Entity] {
 		typ := typeRelated
-		if v.section(r).name == "datasetEntity" {
+		if v.members[Entity][i].name == "datasetEntity" {
 			typ = typeDescription
 		}
-		for _, media := range v.contentTypes(r) {
-			if !yield(&Record{Kind: Influence, Refs: []QName{r.ID, v.datasetID(media)}, Attrs: []Attr{{nameType, Name(typ)}}}) {
+		for _, media := range v.contentTypes(v.members[Entity][i], r) {
+			relation := &Record{Kind: Influence, Refs: []QName{r.ID, v.datasetID(media)}, Attrs: []Attr{{nameType, Name(typ)}}}
+			if !yield(relation, v.byType[classKey{Influence, typ.Local}]) {
 				return
 			}
 		}
@@ -187,13 +198,13 @@ func (v *view) descriptionsOf(yield func(*Record) bool) {
 }
 
 // link follows a link from a record, to the zero QName if it has none.
-func (v *view) link(how linkKind, r *Record) QName {
+func (v *view) link(how linkKind, s *section, r *Record) QName {
 	switch how {
 	case byDescription:
 		if to, ok := v.described[r.ID]; ok {
 			return to
 		}
-		if media := v.contentTypes(r); len(media) > 0 {
+		if media := v.contentTypes(s, r); len(media) > 0 {
 			return v.datasetID(media[0])
 		}
 	case byRelation:
@@ -266,7 +277,7 @@ func (v *view) shown(s *section, r *Record, fields [][]Value, a *Attr) bool {
 		if class := voprovType(a); class != "" && class == s.typ {
 			return true
 		}
-		if a.Name == nameContent && slices.Contains(v.contentTypes(r), a.Value.text) {
+		if a.Name == nameContent && slices.Contains(v.contentTypes(s, r), a.Value.text) {
 			return true
 		}
 	}

@@ -52,8 +52,8 @@ func (j *ivoaWriter) sections(v *view) {
 	for i := range v.sections {
 		s := &v.sections[i]
 		empty := true
-		for r := range v.records(s.kind) {
-			if v.section(r) != s {
+		for r, of := range v.records(s.kind) {
+			if of != s {
 				continue
 			}
 			if empty {

@@ -115,68 +115,89 @@ func Rows(g *Graph, m Model, table string) iter.Seq[[]any] { return rows(views(g
 type bundleView struct {
 	*view
 	bundle any
+	// blanks counts the records without id before those of each kind, from the beginning of the document. Their
+	// ids are _:n1, _:n2, … as in PROV-JSON.
+	blanks [lastKind + 1]int
 }
 
 func views(g *Graph, m Model) []bundleView {
-	all := []bundleView{{newView(g, m), nil}}
+	all := []bundleView{{view: newView(g, m)}}
 	for _, b := range g.bundles {
-		all = append(all, bundleView{newView(b.graph, m), b.id.String()})
+		all = append(all, bundleView{view: newView(b.graph, m), bundle: b.id.String()})
+	}
+	blanks := 0
+	for i := range all {
+		for k := Entity; k <= lastKind; k++ {
+			all[i].blanks[k] = blanks
+			for r := range all[i].records(k) {
+				if r.ID.IsZero() {
+					blanks++
+				}
+			}
+		}
 	}
 	return all
 }
 
 func rows(views []bundleView, table string) iter.Seq[[]any] {
 	return func(yield func([]any) bool) {
-		blanks := 0
-		for _, v := range views {
-			if !v.table(table, &blanks, yield) {
+		for i := range views {
+			if !views[i].table(table, yield) {
 				return
 			}
 		}
 	}
 }
 
-// table yields the rows of a table. Relations without id have the names _:n1, _:n2, … as in PROV-JSON, of
-// which blanks were given before.
-func (v *bundleView) table(name string, blanks *int, yield func([]any) bool) bool {
+// table yields the rows of a table.
+func (v *bundleView) table(name string, yield func([]any) bool) bool {
 	switch name {
 	case bundleTable:
 		return v.bundle == nil || yield([]any{v.bundle})
 	case attributeTable:
-		return v.attributes(blanks, yield)
+		for k := Entity; k <= lastKind; k++ {
+			if !v.attributes(k, yield) {
+				return false
+			}
+		}
+		return true
 	}
 	i := slices.IndexFunc(v.sections, func(s section) bool { return s.name == name })
 	if i < 0 {
 		return false
 	}
 	s := &v.sections[i]
-	return v.visit(blanks, func(r *Record, id string) bool {
-		return v.section(r) != s || yield(v.row(s, r, id))
+	return v.visit(s.kind, func(r *Record, of *section, blank int) bool {
+		return of != s || yield(v.row(s, r, blank))
 	})
 }
 
-// visit goes through all records of the view, each with the text of its id.
-func (v *view) visit(blanks *int, each func(r *Record, id string) bool) bool {
-	for k := Entity; k <= lastKind; k++ {
-		for r := range v.records(k) {
-			id := r.ID.String()
-			if id == "" {
-				*blanks++
-				id = "_:n" + strconv.Itoa(*blanks)
-			}
-			if !each(r, id) {
-				return false
-			}
+// visit goes through the records of a kind, each with the number of its id if it has none of its own.
+func (v *bundleView) visit(k Kind, each func(r *Record, s *section, blank int) bool) bool {
+	blank := v.blanks[k]
+	for r, s := range v.records(k) {
+		if r.ID.IsZero() {
+			blank++
+		}
+		if !each(r, s, blank) {
+			return false
 		}
 	}
 	return true
 }
 
-func (v *bundleView) row(s *section, r *Record, id string) []any {
+func idText(r *Record, blank int) string {
+	if r.ID.IsZero() {
+		return "_:n" + strconv.Itoa(blank)
+	}
+	return r.ID.String()
+}
+
+func (v *bundleView) row(s *section, r *Record, blank int) []any {
 	var cells []any
 	kind := &shapes[s.kind]
 	if !kind.bare {
-		cells = append(cells, id)
+		cells = append(cells, idText(r, blank))
 	}
 	for i := range kind.refs {
 		cells = append(cells, nameCell(r.Ref(i)))
@@ -189,7 +210,7 @@ func (v *bundleView) row(s *section, r *Record, id string) []any {
 		cells = append(cells, fieldCell(&s.fields[i], values))
 	}
 	for _, l := range s.links {
-		cells = append(cells, nameCell(v.link(l.how, r)))
+		cells = append(cells, nameCell(v.link(l.how, s, r)))
 	}
 	return append(cells, v.bundle)
 }
@@ -213,16 +234,16 @@ func fieldCell(f *field, values []Value) any {
 	return text
 }
 
-func (v *bundleView) attributes(blanks *int, yield func([]any) bool) bool {
-	return v.visit(blanks, func(r *Record, id string) bool {
-		s := v.section(r)
+// attributes yields the rows of the table of attributes for the records of a kind.
+func (v *bundleView) attributes(k Kind, yield func([]any) bool) bool {
+	return v.visit(k, func(r *Record, s *section, blank int) bool {
 		_, rest := v.show(s, r)
 		for _, a := range rest {
 			var lang any
 			if a.Value.lang != "" {
 				lang = a.Value.lang
 			}
-			if !yield([]any{id, s.name, a.Name.String(), a.Value.text, a.Value.typ.String(), lang, v.bundle}) {
+			if !yield([]any{idText(r, blank), s.name, a.Name.String(), a.Value.text, a.Value.typ.String(), lang, v.bundle}) {
 				return false
 			}
 		}
