@@ -73,6 +73,10 @@ type world struct {
 	busy      int            // answer so many requests with 503 first
 	wrong     bool           // send other bytes than announced
 	token     string         // ask for it
+	asked     []string       // queries to /provsap
+	alike     bool           // all but the outputs of jobs compared is the same
+	computed  string         // the job that was asked for the same as any created
+	made      *userapi.Job   // what a creation makes; nil: a fresh job
 }
 
 func newWorld(t *testing.T) *world {
@@ -107,7 +111,12 @@ func newWorld(t *testing.T) *world {
 		}
 		io.WriteString(rw, r.PathValue("text"))
 	})
+	w.provenanceRoutes(mux)
 	w.Server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/bytes/") { // two at once, when they are compared
+			mux.ServeHTTP(rw, r)
+			return
+		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		switch {
@@ -272,7 +281,12 @@ func (w *world) create(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.submitted = append(w.submitted, string(body))
-	w.jobs = append(w.jobs, &userapi.Job{ID: fresh, Definition: r.PathValue("name"), Phase: "COMPLETED", Created: at(200)})
+	if w.made == nil {
+		w.jobs = append(w.jobs, &userapi.Job{ID: fresh, Definition: r.PathValue("name"), Phase: "COMPLETED", Created: at(200)})
+	}
+	if w.computed != "" {
+		rw.Header().Add("Link", `<`+w.URL+"/rest/periodogram/"+w.computed+`>; rel="`+userapi.RelComputed+`"`)
+	}
 	rw.Header().Set("Location", w.URL+"/rest/"+r.PathValue("name")+"/"+fresh)
 	rw.WriteHeader(303)
 }
@@ -340,6 +354,12 @@ func TestGolden(t *testing.T) {
 		"prov-ascii":      {"prov", "show", fold, "--result", "plot", "--ascii"},
 		"prov-n":          {"prov", "show", series, "--format", "n"},
 		"prov-unknown":    {"prov", "show", fold, "--result", "nothing"},
+		"prov-lineage":    {"prov", "lineage", fold},
+		"prov-lineage-of": {"prov", "lineage", series + "/table", "--back", "--forth", "--ascii"},
+		"prov-lineage-no": {"prov", "lineage", fold + "/nothing"},
+		"prov-diff":       {"prov", "diff", fold, series, "--all"},
+		"prov-verify":     {"prov", "verify", failed},
+		"prov-retract":    {"prov", "retract", fold + "/folded", "--reason", "bad", "-y"},
 		"version":         {"version"},
 		"help":            {},
 		"unknown":         {"job", "sumbit"},

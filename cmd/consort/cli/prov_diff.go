@@ -246,7 +246,7 @@ func (a *App) printReport(r *userapi.ProvReport) error {
 		if err := a.printJSON(r); err != nil {
 			return err
 		}
-	} else if err := a.printTable([]string{"", "CHECK", "DETAIL"}, rows); err != nil {
+	} else if err := a.printTable([]string{"STATE", "CHECK", "DETAIL"}, rows); err != nil {
 		return err
 	}
 	if !r.OK {

@@ -143,7 +143,7 @@ func (t *lineageTree) describe(b branch) string {
 	case strings.HasPrefix(n.ID, "job:"):
 		return with(b.relation, "a job that you may not read")
 	}
-	return with(b.relation, "something that you may not read")
+	return with(b.relation, "a file that you may not read")
 }
 
 func with(relation, text string) string {
