@@ -95,6 +95,7 @@ var everything = &node{}
 
 // collapse makes groups until there are at most so many nodes, or no group is left to be made.
 func (d *diagram) collapse(most int) {
+	defer d.followMerged()
 	for i := range groupings {
 		if len(d.nodes) <= most {
 			return
@@ -110,6 +111,7 @@ func (d *diagram) collapse(most int) {
 // mergeTwins makes one node of nodes of one name that the same edges join to the same nodes, such as the jobs
 // of a survey.
 func (d *diagram) mergeTwins() {
+	d.followMerged()
 	edges := map[*node][]string{}
 	for i, n := range d.nodes {
 		n.n = i
@@ -200,7 +202,7 @@ func (d *diagram) merge(k groupKey, members []*node, noun string) {
 	d.nodes = append(d.nodes, g)
 }
 
-// forgetMerged leads owners and edges to the groups.
+// forgetMerged leads owners to the groups.
 func (d *diagram) forgetMerged() {
 	d.nodes = slices.DeleteFunc(d.nodes, func(n *node) bool { return n.into != nil })
 	for _, n := range d.nodes {
@@ -211,12 +213,18 @@ func (d *diagram) forgetMerged() {
 			n.owner = nil
 		}
 	}
-	d.reconnect(func(n *node) *node {
-		for n.into != nil {
-			n = n.into
-		}
-		return n
-	})
+}
+
+// followMerged leads edges to the groups.
+func (d *diagram) followMerged() {
+	if slices.ContainsFunc(d.edges, func(e *edge) bool { return e.from.into != nil || e.to.into != nil }) {
+		d.reconnect(func(n *node) *node {
+			for n.into != nil {
+				n = n.into
+			}
+			return n
+		})
+	}
 }
 
 // reconnect moves edges to other nodes, and drops those of no node and those within one.

@@ -33,8 +33,9 @@ type node struct {
 	chief  *node // the job, if this is the group of all that belongs to it
 	twins  int   // how many nodes that look alike are one here
 	// into is the node that this one has collapsed into.
-	into *node
-	n    int // place in diagram.nodes when the layout is made
+	into        *node
+	n           int    // place in diagram.nodes when the layout is made
+	label, what string // once they have been found
 }
 
 // edge is one relation, or several of one kind between the same two nodes.

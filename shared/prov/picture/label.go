@@ -9,8 +9,16 @@ import (
 	"consort/shared/prov"
 )
 
-// labels gives the name of a node and what it is, both in full length.
+// labels gives the name of a node and what it is, both in full length. They are asked for again and again, and
+// do not change.
 func (d *diagram) labels(n *node) (name, what string) {
+	if n.label == "" {
+		n.label, n.what = d.findLabels(n)
+	}
+	return n.label, n.what
+}
+
+func (d *diagram) findLabels(n *node) (name, what string) {
 	if len(n.merged) > 0 {
 		return n.groupLabels()
 	}

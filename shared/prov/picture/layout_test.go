@@ -248,6 +248,7 @@ func TestHostileGraphs(t *testing.T) {
 		"5,000 nodes in disorder":      {tangle(t, 5000, 20_000, 1), DefaultMax},
 		"all joined to all":            {tangle(t, DefaultMax, 60_000, 1), DefaultMax},
 		"a ring of 20,000 part-owners": {chainOf(20_000), DefaultMax},
+		"100,000 nodes":                {tangle(t, 100_000, 150_000, 1), DefaultMax},
 		"the largest permitted":        {tangle(t, 5000, 6000, 1), LargestMax},
 	} {
 		begin := time.Now()

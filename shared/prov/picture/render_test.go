@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"image/png"
 	"io"
+	"math"
 	"os/exec"
 	"slices"
 	"strings"
@@ -303,4 +304,46 @@ func TestOtherReaders(t *testing.T) {
 			}
 		}
 	}
+}
+
+// luminance is the relative luminance of WCAG 2.1.
+func (i ink) luminance() float64 {
+	part := func(shift int) float64 {
+		c := float64(i>>shift&0xFF) / 255
+		if c <= 0.04045 {
+			return c / 12.92
+		}
+		return math.Pow((c+0.055)/1.055, 2.4)
+	}
+	return 0.2126*part(16) + 0.7152*part(8) + 0.0722*part(0)
+}
+
+func contrast(a, b ink) float64 {
+	x, y := a.luminance(), b.luminance()
+	return (max(x, y) + 0.05) / (min(x, y) + 0.05)
+}
+
+// WCAG 2.1 level AA wants 4.5 for text and 3 for the outlines that tell things apart.
+func TestContrast(t *testing.T) {
+	need := func(what string, a, b ink, least float64) {
+		if c := contrast(a, b); c < least {
+			t.Errorf("%s: %v on %v has a contrast of %.2f, %.1f is needed", what, a, b, c, least)
+		}
+	}
+	looks := []look{lookEntity, lookActivity, lookAgent, lookBundle}
+	for _, l := range ivoaLooks {
+		looks = append(looks, l)
+	}
+	for _, l := range looks {
+		need("text in "+l.name, black, l.fill, 4.5)
+		need("border of "+l.name, l.stroke, white, 3)
+	}
+	for _, l := range looks[:3] {
+		need("mark in "+l.name, alarm, l.fill, 4.5)
+	}
+	for _, s := range strokes {
+		need(s.name, s.ink, white, 4.5)
+	}
+	need("notes", grey, white, 4.5)
+	need("focus", halo, white, 3)
 }

@@ -56,7 +56,7 @@ const (
 	white ink = 0xFFFFFF
 	black ink = 0x1A1A1A
 	grey  ink = 0x5A5A5A
-	alarm ink = 0xA3001B
+	alarm ink = 0x8B0014
 	halo  ink = 0x0B57D0
 )
 
