@@ -73,11 +73,22 @@ async function judgeByShapes(expanded) {
   return [...expanded.violations, ...report.results.map(said)].map((s) => `shacl: ${s}`)
 }
 
+/** Why there is nothing to judge, or nothing. */
+function unreadable(dir) {
+  if (!existsSync(metadataOf(dir))) return 'no ro-crate-metadata.json'
+  try {
+    JSON.parse(readFileSync(metadataOf(dir), 'utf8'))
+    return ''
+  } catch (error) {
+    return `ro-crate-metadata.json is not JSON: ${error.message}`
+  }
+}
+
 const metadataOf = (dir) => join(dir, 'ro-crate-metadata.json')
 
 const dirs = process.argv.slice(2)
-const crates = dirs.filter((dir) => existsSync(metadataOf(dir)))
-const problems = dirs.filter((dir) => !crates.includes(dir)).map((dir) => `${dir}: no ro-crate-metadata.json`)
+const crates = dirs.filter((dir) => !unreadable(dir))
+const problems = dirs.filter(unreadable).map((dir) => `${dir}: ${unreadable(dir)}`)
 const expanded = expand(crates)
 for (const [i, dir] of crates.entries()) {
   const found = [...await judgeByLibrary(dir, readFileSync(metadataOf(dir), 'utf8')), ...await judgeByShapes(expanded[i])]

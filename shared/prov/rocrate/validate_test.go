@@ -110,6 +110,8 @@ func TestValidatorsJudge(t *testing.T) {
 		dir := unpacked(t, entries)
 		dirs, wanted[dir], names[dir] = append(dirs, dir), c.want, name
 	}
+	noJSON := unpacked(t, map[string]string{"ro-crate-metadata.json": "{"})
+	dirs, wanted[noJSON], names[noJSON] = append(dirs, noJSON), "not JSON", "no JSON"
 	said := map[string]string{}
 	for line := range strings.Lines(judged(t, dirs...)) {
 		dir, problem, _ := strings.Cut(line, ": ")
