@@ -63,7 +63,7 @@ type bundle struct {
 }
 
 // New makes an empty graph. The prefixes prov, xsd and voprov are always declared; declaring them, or any
-// prefix, with two IRIs is an ErrName.
+// prefix, with two IRIs is an ErrName, and so is another prefix for the namespace of PROV.
 func New(namespaces ...Namespace) (*Graph, error) {
 	g := &Graph{index: map[string]*Record{}}
 	for _, ns := range append([]Namespace{{"prov", IRIProv}, {"xsd", IRIXSD}, {"voprov", IRIVOProv}}, namespaces...) {
@@ -81,6 +81,9 @@ func (g *Graph) declare(ns Namespace) error {
 	}
 	if !ValidPrefix(ns.Prefix) || !validIRI(ns.IRI) {
 		return fmt.Errorf("%w: namespace %.40q <%.200q>", ErrName, ns.Prefix, ns.IRI)
+	}
+	if ns.IRI == IRIProv && ns.Prefix != "prov" {
+		return fmt.Errorf("%w: prefix %q for the namespace of PROV, which is prov", ErrName, ns.Prefix)
 	}
 	switch known := g.iri(ns.Prefix); known {
 	case ns.IRI:
@@ -159,7 +162,7 @@ func (g *Graph) normal(r Record) (*Record, error) {
 	if err := g.checkFormal(&r, s); err != nil {
 		return nil, err
 	}
-	n := &Record{Kind: r.Kind, ID: r.ID, Refs: slices.Clone(r.Refs), Attrs: make([]Attr, 0, len(r.Attrs))}
+	n := &Record{Kind: r.Kind, ID: r.ID, Refs: slices.Clone(r.Refs)}
 	for len(n.Refs) > 0 && n.Refs[len(n.Refs)-1].IsZero() {
 		n.Refs = n.Refs[:len(n.Refs)-1]
 	}
@@ -179,8 +182,8 @@ func (g *Graph) normal(r Record) (*Record, error) {
 		if err := a.Value.check(g.declared); err != nil {
 			return nil, fmt.Errorf("attribute %s: %w", a.Name, err)
 		}
-		n.Attrs = insertAttr(n.Attrs, a)
 	}
+	n.Attrs = unite(make([]Attr, 0, len(r.Attrs)), r.Attrs)
 	return n, nil
 }
 
@@ -225,6 +228,41 @@ func (g *Graph) checkFormal(r *Record, s *shape) error {
 	return nil
 }
 
+// fewAttrs is how many attributes are compared each with each sooner than sorted.
+const fewAttrs = 24
+
+// unite adds attributes that are not there yet, each after the last one of the same name.
+func unite(attrs, more []Attr) []Attr {
+	if len(attrs)+len(more) <= fewAttrs {
+		for _, a := range more {
+			attrs = insertAttr(attrs, a)
+		}
+		return attrs
+	}
+	order := map[QName]int{}
+	seen := make(map[Attr]bool, len(attrs)+len(more))
+	note := func(a Attr) bool {
+		if seen[a] {
+			return false
+		}
+		seen[a] = true
+		if _, known := order[a.Name]; !known {
+			order[a.Name] = len(order)
+		}
+		return true
+	}
+	for _, a := range attrs {
+		note(a)
+	}
+	for _, a := range more {
+		if note(a) {
+			attrs = append(attrs, a)
+		}
+	}
+	slices.SortStableFunc(attrs, func(a, b Attr) int { return order[a.Name] - order[b.Name] })
+	return attrs
+}
+
 // insertAttr adds an attribute that is not there yet, after the last one of the same name.
 func insertAttr(attrs []Attr, a Attr) []Attr {
 	at := len(attrs)
@@ -266,9 +304,7 @@ func merge(old, n *Record) error {
 	if old.End.IsZero() {
 		old.End = n.End
 	}
-	for _, a := range n.Attrs {
-		old.Attrs = insertAttr(old.Attrs, a)
-	}
+	old.Attrs = unite(old.Attrs, n.Attrs)
 	return nil
 }
 
