@@ -45,6 +45,9 @@ func TestFormats(t *testing.T) {
 		if both := f.Name == "PROV-JSON" || f.Name == "PROV-VOTABLE"; both == (w3c.String() == ivoa.String()) {
 			t.Errorf("%s has one document for both models: %v", f.Name, !both)
 		}
+		if strings.Contains(w3c.String()+ivoa.String(), "hunter2") {
+			t.Errorf("%s tells a secret parameter", f.Name)
+		}
 		if err := f.Write(failing{}, g, W3C); err == nil {
 			t.Errorf("%s does not tell that writing failed", f.Name)
 		}

@@ -205,7 +205,7 @@ func (in *xmlReader) attr(s *start, a xml.Attr, seen map[string]bool) error {
 	case IRIProv + " ref":
 		s.ref, err = in.qname(a.Value)
 	case iriXSI + " type":
-		s.typ, err = in.qname(a.Value)
+		s.typ, err = in.datatype(a.Value)
 	case iriXML + " lang":
 		s.lang = a.Value
 	case iriXSI + " schemaLocation":
@@ -239,7 +239,7 @@ func (in *xmlReader) namespaces(attrs []xml.Attr) error {
 			return fmt.Errorf("%w: more than %d namespaces", ErrTooLarge, in.limits.Names)
 		}
 		in.prefixes[prefix] = a.Value
-		if prefix == "" || prefix == "xml" || prefix == own && a.Value == iriXSI {
+		if prefix == "" || prefix == "xml" || prefix == own && a.Value == iriXSI || prefix != "prov" && a.Value == IRIProv {
 			continue
 		}
 		iri := a.Value
@@ -270,19 +270,25 @@ func (in *xmlReader) qname(text string) (QName, error) {
 	return in.resolve(q)
 }
 
-// resolve gives a name that the document declares the prefix by which this package knows its namespace.
+// resolve gives a name that the document declares the prefix by which this package knows the namespace of PROV.
 func (in *xmlReader) resolve(q QName) (QName, error) {
 	iri, err := in.iri(q.Prefix)
 	if err != nil {
 		return QName{}, err
 	}
-	switch iri {
-	case IRIProv:
+	if iri == IRIProv {
 		q.Prefix = "prov"
-	case iriXSDinXML:
-		q.Prefix = "xsd"
 	}
 	return q, nil
+}
+
+// datatype reads the name of a datatype. Only there is the namespace of XML Schema the one of all other formats.
+func (in *xmlReader) datatype(text string) (QName, error) {
+	q, err := in.qname(text)
+	if err == nil && in.prefixes[q.Prefix] == iriXSDinXML {
+		q.Prefix = "xsd"
+	}
+	return q, err
 }
 
 func (in *xmlReader) bundle(s start) error {

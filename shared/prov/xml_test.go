@@ -61,7 +61,7 @@ func TestXMLEscapeIsReversible(t *testing.T) {
 // TestXMLPrefixes checks graphs whose own prefixes look like those that the document needs.
 func TestXMLPrefixes(t *testing.T) {
 	for _, namespaces := range [][]Namespace{
-		{{"xsi", "http://other.example/"}}, {{"xsi", iriXSI}}, {{"xsi", iriXSI}, {"xsi1", iriXSI}}, {{"xs", iriXSDinXML + "#"}}, {{"ex", "http://e.example/?a&b='"}},
+		{{"xsi", "http://other.example/"}}, {{"xsi", iriXSI}}, {{"xsi", iriXSI}, {"xsi1", iriXSI}}, {{"xs", IRIXSD}}, {{"xs", iriXSDinXML}}, {{"vo", IRIVOProv}}, {{"ex", "http://e.example/?a&b='"}},
 	} {
 		g, err := New(namespaces...)
 		if err != nil {
@@ -79,7 +79,7 @@ func TestXMLPrefixes(t *testing.T) {
 			t.Errorf("%v comes back differently: %v\n%s", namespaces, err, document)
 		}
 	}
-	for _, bad := range []Namespace{{"xml", "http://x.example/"}, {"xmlns", "http://x.example/"}, {"x", iriXML}, {"x", iriXMLNS}, {"x", "http://x.example/\uFFFE"}} {
+	for _, bad := range []Namespace{{"xml", "http://x.example/"}, {"xmlns", "http://x.example/"}, {"x", iriXML}, {"x", iriXMLNS}, {"p", IRIProv}, {"x", "http://x.example/\uFFFE"}} {
 		if _, err := New(bad); !errors.Is(err, ErrName) {
 			t.Errorf("namespace %v: %v", bad, err)
 		}
@@ -139,7 +139,6 @@ func TestReadXMLAccepts(t *testing.T) {
 	}
 	want := `document
   prefix voprov <` + IRIVOProv + `>
-  prefix p <` + IRIProv + `>
   prefix xs <` + iriXSDinXML + `>
   prefix ex <http://ex.example/>
   prefix ey <http://ey.example/>
