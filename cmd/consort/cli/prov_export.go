@@ -43,8 +43,8 @@ type scope struct {
 func (s *scope) flags(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&s.depth, "depth", "1", "follow so many `relations`, two for each further job, or all")
-	flags.BoolVar(&s.back, "back", false, "go back to what it was made from; the default")
-	flags.BoolVar(&s.forth, "forth", false, "go on to what was made of it; with --back, both")
+	flags.BoolVar(&s.back, "back", false, "go back to what it was made from; the default for a result")
+	flags.BoolVar(&s.forth, "forth", false, "go on to what was made of it; with --back both, the default for a job")
 	flags.BoolVar(&s.descriptions, "descriptions", false, "tell what the job definition says of activities, inputs and outputs, too")
 	flags.StringVar(&s.model, "model", "w3c", "`model` of the document: w3c, or ivoa")
 	flags.StringVar(&s.file, "to", "", "write to this `file`; - is standard output")
@@ -63,7 +63,7 @@ func (s *scope) parameters(cmd *cobra.Command, id, form string) (url.Values, err
 		return nil, usage(cmd, "--model %s is neither w3c nor ivoa", s.model)
 	}
 	switch {
-	case s.back && s.forth:
+	case s.back && s.forth, !s.back && !s.forth && strings.HasPrefix(id, "job:"):
 		values.Set("DIRECTION", "BOTH")
 	case s.forth:
 		values.Set("DIRECTION", "FORTH")
@@ -78,9 +78,9 @@ func (a *App) provGraphCommand() *cobra.Command {
 	var s scope
 	var attributes bool
 	cmd := command("graph JOB|JOB/RESULT", "Draw the provenance of a job as a picture",
-		`Draw where a job or a result comes from, and write the picture to a file: SVG, whose nodes are links, or PNG when
-the name given with --to ends so. Its path is printed on standard output. Without --to the file is called as the
-job and lies in the current folder.`,
+		`Draw what a job used and made, or where a result comes from, and write the picture to a file: SVG, whose nodes are
+links, or PNG when the name given with --to ends so. Its path is printed on standard output. Without --to the file
+is called as the job and lies in the current folder.`,
 		`  consort prov graph j01ke5nz
   consort prov graph j01ke5nz --depth all --to lineage.svg
   consort prov graph j01ke5nz/cleaned --forth --depth 4 --to uses.png --replace

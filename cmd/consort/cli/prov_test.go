@@ -150,9 +150,10 @@ func TestExport(t *testing.T) {
 		parameters string
 		said       string
 	}{
-		{"export " + fold, "PROV-JSON of job:" + fold + "\n", "", "DEPTH=1&DIRECTION=BACK", ""},
+		{"export " + fold, "PROV-JSON of job:" + fold + "\n", "", "DEPTH=1&DIRECTION=BOTH", ""},
 		{"export " + fold + "/folded --format ttl --forth --back --depth 3 --model ivoa --descriptions", "PROV-TURTLE of consort:" + fold + "/folded\n", "", "DEPTH=3&DESCRIPTIONS=2&DIRECTION=BOTH", ""},
-		{"export " + fold + "/result --format n", "PROV-N of consort:" + fold + "/folded\n", "", "", ""},
+		{"export " + fold + "/result --format n", "PROV-N of consort:" + fold + "/folded\n", "", "DIRECTION=BACK", ""},
+		{"export " + fold + " --back", "PROV-JSON of job:" + fold + "\n", "", "DIRECTION=BACK", ""},
 		{"export " + fold + " --depth all --format xml --to x.xml", "x.xml\n", "x.xml", "DEPTH=ALL", "a part"},
 		{"export " + fold + " --format rocrate --data", fold + ".crate.zip\n", fold + ".crate.zip", "DATA=1", ""},
 		{"graph " + fold, fold + ".svg\n", fold + ".svg", "ATTRIBUTES=0", ""},

@@ -76,11 +76,19 @@ func (s *Surface) query(c *fiber.Ctx) error {
 		}
 	}
 	base := request.Base(c)
-	return q.form.Send(c, graph, "provenance", provform.Options{
+	return q.form.Send(c, graph, fileName(answer.Focus), provform.Options{
 		Model: q.model, Direction: q.graphDirection, Attributes: q.attributes, Focus: answer.Focus, Overflow: answer.Truncated,
 		Title: "Provenance of " + shorten(strings.Join(q.IDs, ", ")),
 		Link:  func(node prov.QName) string { return provform.NodeURL(base, node, q.form.Name) },
 	})
+}
+
+// fileName names a document by the one node that was asked for.
+func fileName(focus []prov.QName) string {
+	if len(focus) != 1 {
+		return "provenance"
+	}
+	return shorten(focus[0].Local)
 }
 
 // crate answers with the RO-Crate of the one job that the ID names.

@@ -161,8 +161,11 @@ func TestEveryForm(t *testing.T) {
 	w := newWorld(t)
 	for _, form := range provform.All() {
 		for _, model := range []string{"W3C", "IVOA"} {
-			for _, direction := range []string{"BACK", "FORTH", "FORWARD", "BOTH"} {
-				for _, depth := range []string{"0", "1", "2", "3", "ALL"} {
+			for _, direction := range []string{"BACK", "FORTH", "BOTH"} {
+				for _, depth := range []string{"0", "1", "2", "ALL"} {
+					if form.Name == provform.PNG && (depth == "0" || depth == "2") {
+						continue // drawing takes its time, and SVG comes of the same scene
+					}
 					a := w.ask("ID", w.id(1), "RESPONSEFORMAT", form.Name, "MODEL", model, "DIRECTION", direction, "DEPTH", depth)
 					what := fmt.Sprintf("%s %s %s %s", form.Name, model, direction, depth)
 					if a.Status != http.StatusOK || a.Header.Get("Content-Type") != form.ContentType() {
