@@ -56,8 +56,11 @@ func (t *tx) dropFile(j *Job, f *command.File, r *OccurrenceRecord, used bool, l
 		return false
 	}
 	t.delete(keyFile(j.Id, f))
+	if !used {
+		return true
+	}
 	entity, _ := visibleEntity(r, t.lookup)
-	if !used || entity == "" {
+	if entity == "" {
 		return true
 	}
 	result := f.Output

@@ -19,6 +19,8 @@ func FuzzApplyBatch(f *testing.F) {
 		wrap(&command.GrantLease{Job: jobID(1), Epoch: 1, Site: "obs"}), wrap(&command.Purge{Id: jobID(1)}),
 		wrap(&command.AddSite{Name: "obs", TokenSha256: make([]byte, 32)}), wrap(&command.ExpireRequests{BeforeUs: 1}),
 		wrap(&command.ForgetContent{Sha256: []string{sha("x")}, BeforeUs: 1}),
+		wrap(&command.Retract{Entity: "up.up", Sha256: sha("content of up"), Reason: "r"}), wrap(&command.Retract{Entity: "up.up", Withdraw: true}),
+		wrap(reuse(2, 1, upload("in", "up"), far("far"), ofJob("old", 1))),
 	} {
 		c.RequestKey = "key"
 		f.Add(seed.entry(c).Data)
