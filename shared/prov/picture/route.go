@@ -238,9 +238,11 @@ func (r *router) label(a *arc, e *edge) []item {
 	return items
 }
 
-// loop draws an edge of a node to itself above it.
+// loop draws an edge of a node to itself above it, beside others of its kind.
 func (f *figure) loop(d *diagram, e *edge, i int) group {
-	x, y := f.x+float64(i%4)*8, f.y-f.h/2
+	n := float64(len(f.loops))
+	off := (float64(i) - (n-1)/2) * max(0, min(8, (f.w-28)/n))
+	x, y := f.x+off, f.y-f.shape.reach(f.w, f.h, off, true, true)
 	var p path
 	p.move(x-8, y+1)
 	p.curve(point{x - 14, y - loopHeight}, point{x + 14, y - loopHeight}, point{x + 8, y - arrowLength + 1})
