@@ -211,11 +211,9 @@ func (s *Service) complete(v *state.View, p auth.Principal, local string, info *
 	if info.Job != "" || info.SHA256 == "" {
 		return nil
 	}
-	same, _, err := s.occurrences(v, p, info.SHA256, maxSameAs+1)
+	same, _, err := s.occurrences(v, p, info.SHA256, local, maxSameAs)
 	for _, f := range same {
-		if f.local != local && len(info.SameAs) < maxSameAs {
-			info.SameAs = append(info.SameAs, node{fileNode, f.local}.qname().String())
-		}
+		info.SameAs = append(info.SameAs, node{fileNode, f.local}.qname().String())
 	}
 	return err
 }

@@ -71,7 +71,7 @@ func (s *Service) anyOf(v *state.View, p auth.Principal, n node) error {
 	}
 	unknown := fmt.Errorf("%w: there is nothing of %s that you may read", ErrNotFound, n.qname())
 	if n.kind == contentNode {
-		found, _, err := s.occurrences(v, p, n.name, 1)
+		found, _, err := s.occurrences(v, p, n.name, "", 1)
 		if err == nil && len(found) == 0 {
 			err = unknown
 		}
@@ -209,8 +209,9 @@ func memberInfo(v *state.View, head *state.Job, id, path string, missing error) 
 	return FileInfo{}, missing
 }
 
-// occurrences finds up to limit entities with a content that p may know of; more tells that there may be others.
-func (s *Service) occurrences(v *state.View, p auth.Principal, sha string, limit int) (found []*stated, more bool, err error) {
+// occurrences finds up to limit entities with a content that p may know of, without the one that is known already;
+// more tells that there may be others.
+func (s *Service) occurrences(v *state.View, p auth.Principal, sha, known string, limit int) (found []*stated, more bool, err error) {
 	var cursor []byte
 	for looked := 0; looked < maxLooked; {
 		page, next, err := v.Occurrences(sha, cursor, limit)
@@ -218,7 +219,9 @@ func (s *Service) occurrences(v *state.View, p auth.Principal, sha string, limit
 			return nil, false, err
 		}
 		for _, o := range page {
-			looked++
+			if looked++; o.Entity == known {
+				continue
+			}
 			f, err := s.file(v, p, o.Entity)
 			if errors.Is(err, ErrNotFound) {
 				continue

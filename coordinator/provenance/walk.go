@@ -292,13 +292,19 @@ func (w *walk) outputs(s step, j *seenJob) error {
 	if err != nil {
 		return err
 	}
+	used, err := w.v.UsedResults(s.name, len(results.Outputs))
+	if err != nil {
+		return err
+	}
 	for _, o := range results.Outputs {
 		n := node{fileNode, prov.ResultID(s.name, o.Id).Local}
 		info := outputInfo(s.name, o)
 		f := w.file(n.name, info)
 		w.tells(j, f, info)
 		w.edge(n, s.node, GeneratedBy, o.Id)
-		w.enqueue(step{n, Forth, s.depth + 1})
+		if used[o.Id] || w.q.same {
+			w.enqueue(step{n, Forth, s.depth + 1})
+		}
 	}
 	return nil
 }
@@ -451,16 +457,13 @@ func (w *walk) sameContent(s step, f *seenFile) error {
 		return nil
 	}
 	w.contents[f.info.SHA256+s.direction.String()] = true
-	others, more, err := w.s.occurrences(w.v, w.p, f.info.SHA256, maxSame)
+	others, more, err := w.s.occurrences(w.v, w.p, f.info.SHA256, s.name, maxSame)
 	if err != nil {
 		return err
 	}
 	w.more, w.lost = w.more || more, w.lost || more
 	for _, o := range others {
 		n := node{fileNode, o.local}
-		if n == s.node {
-			continue
-		}
 		same := w.file(o.local, o.info)
 		same.shown, same.by = true, o.by
 		if same.info.SHA256 == "" {
@@ -476,7 +479,7 @@ func (w *walk) sameContent(s step, f *seenFile) error {
 
 // expandContent goes from content to the entities that have it.
 func (w *walk) expandContent(s step) error {
-	found, more, err := w.s.occurrences(w.v, w.p, s.name, maxSame)
+	found, more, err := w.s.occurrences(w.v, w.p, s.name, "", maxSame)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
+	"strings"
 
 	"github.com/dgraph-io/badger/v4"
 	"google.golang.org/protobuf/proto"
@@ -179,6 +181,29 @@ func (v *View) MemberUses(id, collection string, limit int) ([]MemberUse, error)
 		return true, nil
 	})
 	return found, err
+}
+
+// UsedResults tells which results of a job others took, whole or a file of them. It looks at up to limit of them.
+func (v *View) UsedResults(id string, limit int) (map[string]bool, error) {
+	prefix := newKey(tagUsedBy).raw(id)
+	it := v.txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
+	defer it.Close()
+	used := map[string]bool{}
+	for it.Seek(prefix); it.Valid() && len(used) < limit; {
+		k := it.Item().Key()
+		if len(k) < len(prefix)+2+ids.JobLen {
+			return nil, corruptRecord(k, errKeyLength)
+		}
+		text := string(k[len(prefix) : len(k)-ids.JobLen-2]) // 2 bytes end a text
+		result, _, member := strings.Cut(text, "/")
+		used[result] = true
+		if member {
+			it.Seek(slices.Concat(prefix, key(result), key{'/' + 1}))
+		} else {
+			it.Seek(slices.Concat(prefix, key(result), key{0, 2}))
+		}
+	}
+	return used, nil
 }
 
 // Fragments returns what sites contributed to a job's provenance, by epoch.

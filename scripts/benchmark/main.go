@@ -39,6 +39,7 @@ var sections = []section{
 	{"run", "from RUN to the process and to COMPLETED", runs},
 	{"pace", "jobs completed per second at a site of 64 slots", pace},
 	{"push", "outputs beside OpenSSH sftp and sha256sum", push},
+	{"prov", "lineage among two million files", prov},
 	{"idle", "what an idle agent takes, and waking who waits", idle},
 }
 

@@ -25,7 +25,6 @@ const MaxName = 48
 var (
 	namePattern    = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
 	versionPattern = regexp.MustCompile(`^(0|[1-9][0-9]{0,8})(\.(0|[1-9][0-9]{0,8})){0,2}$`)
-	jobPattern     = regexp.MustCompile(`^j[0-7][0-9a-hjkmnp-tv-z]{25}$`)
 	fieldPattern   = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]{0,63}$`)
 )
 
@@ -44,8 +43,21 @@ func newULID(now time.Time) string {
 	return strings.ToLower(id.String())
 }
 
-// ValidJob tells whether s has the form of a job id.
-func ValidJob(s string) bool { return len(s) == JobLen && jobPattern.MatchString(s) }
+// base32 are the digits of a ULID: Crockford's, in lower case.
+const base32 = "0123456789abcdefghjkmnpqrstvwxyz"
+
+// ValidJob tells whether s has the form of a job id. It is asked at every step through the lineage.
+func ValidJob(s string) bool {
+	if len(s) != JobLen || s[0] != 'j' || s[1] > '7' { // a ULID has 128 bits, 26 digits 130
+		return false
+	}
+	for i := 1; i < len(s); i++ {
+		if strings.IndexByte(base32, s[i]) < 0 {
+			return false
+		}
+	}
+	return true
+}
 
 // ValidName tells whether s may name a definition or a site: [a-z][a-z0-9]*(-[a-z0-9]+)*, at most
 // MaxName bytes.
