@@ -238,57 +238,64 @@ func (v *view) artefact(r *Record) string {
 func (v *view) show(s *section, r *Record) (fields [][]Value, rest []Attr) {
 	attrs := placedAttrs(r)
 	fields = make([][]Value, len(s.fields))
+	chosen := make([]QName, len(s.fields))
 	for i := range s.fields {
-		fields[i] = s.fields[i].values(attrs)
+		chosen[i], fields[i] = s.fields[i].values(attrs)
+	}
+	var media []string
+	if v.model == IVOA {
+		media = v.contentTypes(s, r)
 	}
 	for i := range attrs {
-		if a := &attrs[i]; !v.shown(s, r, fields, a) {
-			rest = insertAttr(rest, Attr{v.restName(a.Name), a.Value})
+		a := &attrs[i]
+		if a.Name == nameContent && len(media) > 0 && (s.name != "datasetEntity" || a.Value.text == media[0]) {
+			continue // there is a description of such datasets
+		}
+		if !v.shown(s, chosen, fields, a) {
+			rest = append(rest, Attr{v.restName(a.Name), a.Value})
 		}
 	}
 	if v.model == IVOA {
-		rest = v.supply(s, r, fields, rest)
+		rest = v.supply(s, r, fields, unite(make([]Attr, 0, len(rest)), rest))
 	}
 	return fields, rest
 }
 
-// values gives the values of a field.
-func (f *field) values(attrs []Attr) []Value {
-	var values []Value
+// values gives the values of a field, and the name of the attribute that has them.
+func (f *field) values(attrs []Attr) (QName, []Value) {
 	for _, name := range f.from {
+		var values []Value
 		for i := range attrs {
 			if attrs[i].Name == name && (f.accepts == nil || f.accepts(attrs[i].Value)) {
 				values = append(values, attrs[i].Value)
 			}
 		}
-		if len(values) > 0 {
-			break
+		switch {
+		case len(values) > 1 && (f.mode == leading || f.mode == moment):
+			return name, values[:1]
+		case len(values) > 0:
+			return name, values
 		}
 	}
-	if (f.mode == leading || f.mode == moment) && len(values) > 1 {
-		return values[:1]
-	}
-	return values
+	return QName{}, nil
 }
 
-// shown tells whether section and fields say all that an attribute says.
-func (v *view) shown(s *section, r *Record, fields [][]Value, a *Attr) bool {
-	if v.model == IVOA {
-		if class := voprovType(a); class != "" && class == s.typ {
-			return true
-		}
-		if a.Name == nameContent && slices.Contains(v.contentTypes(s, r), a.Value.text) {
-			return true
-		}
+// shown tells whether section and fields say all that an attribute says. An attribute of another name that
+// repeats the one value of a field is no news either.
+func (v *view) shown(s *section, chosen []QName, fields [][]Value, a *Attr) bool {
+	if class := voprovType(a); v.model == IVOA && class != "" && class == s.typ {
+		return true
 	}
 	for i := range s.fields {
-		if !slices.Contains(s.fields[i].from, a.Name) {
-			continue
-		}
-		for _, value := range fields[i] {
-			if value.text == a.Value.text && value.lang == a.Value.lang && (v.model == IVOA || value.typ == a.Value.typ) {
-				return true
-			}
+		f := &s.fields[i]
+		all := f.mode != leading && f.mode != moment
+		switch {
+		case chosen[i] == a.Name && all:
+			return f.accepts == nil || f.accepts(a.Value)
+		case chosen[i] == a.Name:
+			return fields[i][0] == a.Value
+		case len(fields[i]) == 1 && slices.Contains(f.from, a.Name) && fields[i][0].text == a.Value.text && fields[i][0].lang == a.Value.lang:
+			return true
 		}
 	}
 	return false

@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -262,6 +263,27 @@ func TestIVOAModelOfAnything(t *testing.T) {
 			t.Fatalf("%d of %d relations are written", given, want)
 		}
 	})
+}
+
+// TestIVOAManyAttributes holds the sorting of attributes to linear time: 100,000 of a kind that each model shows.
+func TestIVOAManyAttributes(t *testing.T) {
+	g := newTestGraph(t)
+	r := Record{Kind: Entity, ID: QName{"jdl", "d"}, Attrs: []Attr{{nameType, Name(voprovTerm("UsageDescription"))}}}
+	for i := range 20_000 {
+		text := String(strconv.Itoa(i))
+		r.Attrs = append(r.Attrs, Attr{nameVO, text}, Attr{nameContent, text}, Attr{nameValue, text}, Attr{voprovTerm("options"), text})
+	}
+	if err := g.Add(r); err != nil {
+		t.Fatal(err)
+	}
+	if document := ivoaOf(t, g); !strings.Contains(document, `"fed:options":["0",`) || !strings.Contains(document, `"fed:dataset.19999":{`) {
+		t.Errorf("%d bytes without what was given", len(document))
+	}
+	for _, m := range models {
+		if document := string(votableOf(t, g, m)); !strings.Contains(document, ">19999<") {
+			t.Errorf("%s: %d bytes without what was given", m, len(document))
+		}
+	}
 }
 
 // TestIVOAKeepsAll checks that what the model does not know is still there.

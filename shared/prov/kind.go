@@ -145,11 +145,11 @@ func placedAttrs(r *Record) []Attr {
 		if q == r.Attrs[i].Name {
 			continue
 		}
-		attrs := insertAttr(slices.Clone(r.Attrs[:i]), Attr{q, r.Attrs[i].Value})
+		attrs := append(slices.Clone(r.Attrs[:i]), Attr{q, r.Attrs[i].Value})
 		for _, b := range r.Attrs[i+1:] {
-			attrs = insertAttr(attrs, Attr{name(&b), b.Value})
+			attrs = append(attrs, Attr{name(&b), b.Value})
 		}
-		return attrs
+		return unite(make([]Attr, 0, len(attrs)), attrs)
 	}
 	return r.Attrs
 }
