@@ -24,27 +24,22 @@ func sorted(sorts ...sort) func(*node) *node {
 	}
 }
 
+// rooted groups nodes of a sort by their outermost owner.
+func rooted(which sort) func(*node) *node {
+	return func(n *node) *node {
+		if n.sort == which {
+			return n.root()
+		}
+		return nil
+	}
+}
+
 // groupings are tried in this order, the least telling nodes first.
 var groupings = []grouping{
-	{"contents", func(n *node) *node {
-		if n.sort == sortContent {
-			return n.root()
-		}
-		return nil
-	}},
+	{"contents", rooted(sortContent)},
 	{"descriptions", sorted(sortParameterDescription, sortUsageDescription, sortGenerationDescription, sortConfigDescription)},
-	{"transfers", func(n *node) *node {
-		if n.sort == sortTransfer {
-			return n.root()
-		}
-		return nil
-	}},
-	{"copies", func(n *node) *node {
-		if n.sort == sortReplica {
-			return n.root()
-		}
-		return nil
-	}},
+	{"transfers", rooted(sortTransfer)},
+	{"copies", rooted(sortReplica)},
 	{"parameters", sorted(sortParameter)},
 	{"configuration files", sorted(sortConfig)},
 	{"members", sorted(sortMember)},
@@ -134,8 +129,9 @@ func (d *diagram) mergeTwins() {
 
 // groupKey keeps apart what a reader wants to tell apart: what failed from what did not.
 type groupKey struct {
-	by   *node
-	kind prov.Kind
+	by     *node
+	kind   prov.Kind
+	failed bool
 }
 
 // group makes one node of all nodes with the same key, if there are two of them.
@@ -147,9 +143,9 @@ func (d *diagram) group(how *grouping) {
 		if by == nil || n.focus || n.into != nil {
 			continue
 		}
-		k := groupKey{by, n.kind}
+		k := groupKey{by, n.kind, n.kind == prov.Activity && len(n.marks) > 0}
 		if how.noun == ofOneJob {
-			k.kind = prov.Activity
+			k = groupKey{by: by, kind: prov.Activity}
 		}
 		if members[k] == nil {
 			keys = append(keys, k)
@@ -167,7 +163,7 @@ func (d *diagram) group(how *grouping) {
 // merge makes one node of several. Groups among them give up their members.
 func (d *diagram) merge(k groupKey, members []*node, noun string) {
 	first := members[0]
-	g := &node{id: prov.QName{Prefix: "group", Local: noun}, kind: k.kind, sort: first.sort, owner: first.owner}
+	g := &node{id: prov.QName{Prefix: "group", Local: noun}, kind: k.kind, sort: first.sort, owner: first.owner, made: first.made}
 	switch noun {
 	case alike:
 		g.twins = len(members)

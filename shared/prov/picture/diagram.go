@@ -173,7 +173,6 @@ func failures(r *prov.Record) []string {
 // relations adds the edges of the graph. Plans are joined to their activity only if nothing else joins them.
 func (d *diagram) relations(g *prov.Graph) {
 	known := map[edgeKey]*edge{}
-	plans := map[[2]prov.QName]bool{}
 	for r := range g.All() {
 		switch from, to := d.ends(r); {
 		case r.Kind.IsElement():
@@ -182,9 +181,6 @@ func (d *diagram) relations(g *prov.Graph) {
 			d.connect(known, from, to, r)
 		default:
 			d.connect(known, from, to, r)
-			if plan := r.Ref(2); r.Kind == prov.Association && !plan.IsZero() {
-				plans[[2]prov.QName{r.Ref(0), plan}] = true
-			}
 		}
 	}
 	joined := map[prov.QName]bool{}
@@ -192,8 +188,7 @@ func (d *diagram) relations(g *prov.Graph) {
 		joined[e.from.id], joined[e.to.id] = true, true
 	}
 	for r := range g.Records(prov.Association) {
-		if plan := r.Ref(2); !plan.IsZero() && !joined[plan] && plans[[2]prov.QName{r.Ref(0), plan}] {
-			delete(plans, [2]prov.QName{r.Ref(0), plan})
+		if plan := r.Ref(2); !plan.IsZero() && !joined[plan] {
 			d.join(known, d.node(r.Ref(0), prov.Activity), d.node(plan, prov.Entity), relPlan, "")
 		}
 	}

@@ -233,6 +233,25 @@ func TestCollapse(t *testing.T) {
 			}
 		}
 	}
+	retried := empty(t)
+	two := func(outcome string, n uint64) []prov.AttemptRecord {
+		return []prov.AttemptRecord{{Epoch: n, Site: "s", Outcome: outcome}, {Epoch: n + 1, Site: "s", Outcome: outcome}}
+	}
+	mergeJob(t, retried, prov.JobRecord{Job: "j1", Definition: prov.DefinitionRecord{Name: "x"}, Attempts: append(two("lost", 1), two(prov.OutcomeCommitted, 3)...),
+		Inputs:  []prov.InputRecord{{Role: "i", URL: "https://a.example/1"}, {Role: "i", URL: "https://a.example/2"}},
+		Results: []prov.ResultRecord{{ID: "a"}, {ID: "b"}, {ID: "c"}}})
+	d := readGraph(retried, Options{})
+	d.collapse(len(d.nodes) - 3)
+	var names []string
+	for _, n := range d.nodes {
+		name, _ := d.labels(n)
+		names = append(names, name+strings.Join(n.marks, ""))
+	}
+	for _, want := range []string{"2 attempts", "2 attemptslost", "3 results"} {
+		if !slices.Contains(names, want) {
+			t.Errorf("no node %q among %q", want, names)
+		}
+	}
 	if svg := svgOf(t, g, Options{Max: 700}); !strings.Contains(svg, ">10 parameters<") || !strings.Contains(svg, "Groups have collapsed") {
 		t.Error("the picture of at most 700 nodes has no groups of parameters")
 	}
