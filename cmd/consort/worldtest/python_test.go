@@ -6,13 +6,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"consort/shared/testenv"
-	"consort/shared/userapi"
-	"consort/shared/uws"
 )
 
 // python is Debian's, which has the packages; another one in the PATH may lack them.
@@ -42,8 +38,7 @@ func runPython(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-// TestPython lets third parties judge: pyvo drives jobs, and python-prov and the schema of PROV-JSON read
-// the provenance of jobs that ended in each of the three ways.
+// TestPython has pyvo drive jobs.
 func TestPython(t *testing.T) {
 	d := newDev(t, "")
 	t.Run("pyvo", func(t *testing.T) {
@@ -52,41 +47,4 @@ func TestPython(t *testing.T) {
 			t.Errorf("got %q", out)
 		}
 	})
-	t.Run("provenance", func(t *testing.T) {
-		needPython(t, "prov, jsonschema")
-		u := d.in(t)
-		completed := submission("probe", "text", "ünï \"code\" <&>", "resource_cores", "2")
-		completed.Uploads = []userapi.Upload{upload("input", "ä b.dat", []byte("x"))}
-		refs := []userapi.Ref{u.submit(completed), u.run("probe", "fail", "true"), u.growing(), u.run("work", "files", "400")}
-		u.wait(refs[0], uws.Completed)
-		u.wait(refs[1], uws.Error)
-		if err := u.client.Abort(t.Context(), refs[2]); err != nil {
-			t.Fatal(err)
-		}
-		u.ended(refs[2], "cancelled")
-		u.wait(refs[3], uws.Completed)
-		u.judged(refs)
-	})
-}
-
-// judged has the provenance of jobs read by python-prov.
-func (u *user) judged(refs []userapi.Ref) {
-	u.Helper()
-	args := []string{"testdata/judge.py", "../../../shared/prov/testdata/prov-json.schema.json"}
-	var want strings.Builder
-	dir := u.TempDir()
-	for _, ref := range refs {
-		g := u.provenance(ref)
-		n := g.Len()
-		for _, b := range g.Bundles() {
-			n += b.Len()
-		}
-		fmt.Fprintln(&want, n)
-		path := filepath.Join(dir, ref.ID+".json")
-		write(u, path, u.fetch(at(ref, "/provjson")))
-		args = append(args, path)
-	}
-	if got := runPython(u.T, args...); got != want.String() {
-		u.Errorf("python-prov found %q records, we did %q", got, want.String())
-	}
 }
