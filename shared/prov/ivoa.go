@@ -92,7 +92,7 @@ func (v *view) index() {
 	seen := map[string]bool{}
 	for i, r := range v.graph.records[Entity] {
 		for _, media := range v.contentTypes(v.members[Entity][i], r) {
-			if !seen[media] {
+			if _, known := v.graph.Get(Entity, v.datasetID(media)); !known && !seen[media] {
 				seen[media] = true
 				v.contents = append(v.contents, media)
 			}

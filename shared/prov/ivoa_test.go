@@ -322,3 +322,20 @@ func TestIVOAKeepsAll(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
+
+// TestIVOADescribesOnce checks that a description which the graph has already is not made again.
+func TestIVOADescribesOnce(t *testing.T) {
+	g := newTestGraph(t)
+	for _, r := range []Record{
+		{Kind: Entity, ID: QName{"ent", "a"}, Attrs: []Attr{{nameContent, String("text/csv")}}}, {Kind: Entity, ID: QName{"ent", "b"}, Attrs: []Attr{{nameContent, String("text/csv")}}},
+		{Kind: Entity, ID: QName{"fed", "dataset.text_x2F_csv"}, Attrs: []Attr{{nameType, Name(voprovTerm("DatasetDescription"))}, {nameName, String("mine")}}},
+	} {
+		if err := g.Add(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	document := ivoaOf(t, g)
+	if strings.Count(document, `"fed:dataset.text_x2F_csv":`) != 1 || !strings.Contains(document, `"prov:name":"mine"`) || strings.Count(document, `"voprov:descriptor":"fed:dataset.text_x2F_csv"`) != 2 {
+		t.Error(document)
+	}
+}
