@@ -79,10 +79,24 @@ func describeState(r *prov.JobRecord, v *state.View) error {
 		return err
 	}
 	describeConfigs(r, d)
+	some, _, err := v.Retractions(nil, 1)
+	if err != nil || len(some) == 0 {
+		return err // nothing was ever taken back: there is no need to ask for each file
+	}
+	return describeRetractions(r, v)
+}
+
+func describeRetractions(r *prov.JobRecord, v *state.View) (err error) {
 	for i := range r.Results {
 		result := &r.Results[i]
 		if result.Retracted, err = taken(v, prov.ResultID(r.Job, result.ID)); err != nil {
 			return err
+		}
+		for n := range result.Members {
+			m := &result.Members[n]
+			if m.Retracted, err = taken(v, prov.MemberID(r.Job, result.ID, m.Path)); err != nil {
+				return err
+			}
 		}
 	}
 	for i := range r.Inputs {

@@ -123,7 +123,7 @@ func (b *builder) results() {
 		l.types(typeDataset)
 		if r.Collection || len(r.Members) > 0 {
 			l.types(provTerm("Collection"))
-			if len(r.Members) == 0 && b.rec.Destroyed.IsZero() { // else they may be forgotten
+			if len(r.Members) == 0 && !r.Unlisted && b.rec.Destroyed.IsZero() { // else they may be forgotten
 				l.types(provTerm("EmptyCollection"))
 			}
 		}
@@ -173,6 +173,7 @@ func (b *builder) members(id QName, r *ResultRecord) {
 		l.text(nameName, m.Path)
 		member := MemberID(b.rec.Job, r.ID, m.Path)
 		b.file(member, l, m.MediaType, m.SHA256, m.Size)
+		b.retract(member, m.Retracted)
 		b.relate(Membership, id, member)
 	}
 }

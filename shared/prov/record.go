@@ -242,6 +242,8 @@ type ResultRecord struct {
 	Size       *int64         `json:"size,omitempty"` // bytes
 	Collection bool           `json:"collection,omitempty"`
 	Members    []MemberRecord `json:"members,omitempty"`
+	// Unlisted tells that members are left out of Members, not that there are none.
+	Unlisted bool `json:"unlisted,omitempty"`
 	// DerivedFrom lists the roles of the inputs that the definition declares this result to derive from.
 	DerivedFrom []string          `json:"derived_from,omitempty"`
 	Retracted   *RetractionRecord `json:"retracted,omitempty"`
@@ -249,10 +251,11 @@ type ResultRecord struct {
 
 // MemberRecord is a file of a collection, with its path inside it.
 type MemberRecord struct {
-	Path      string `json:"path"`
-	MediaType string `json:"media_type,omitempty"`
-	SHA256    string `json:"sha256,omitempty"`
-	Size      *int64 `json:"size,omitempty"` // bytes
+	Path      string            `json:"path"`
+	MediaType string            `json:"media_type,omitempty"`
+	SHA256    string            `json:"sha256,omitempty"`
+	Size      *int64            `json:"size,omitempty"` // bytes
+	Retracted *RetractionRecord `json:"retracted,omitempty"`
 }
 
 // LogRecord is a log of the job, under the result id stdout or stderr, or what its code told of its own

@@ -125,6 +125,8 @@ func retracted() JobRecord {
 	r := completed()
 	r.Inputs[0].Retracted = &RetractionRecord{Time: at(500), By: "alice", Reason: "the counts before 1750 are wrong"}
 	r.Results[0].Retracted = &RetractionRecord{Time: at(600), By: "root"}
+	r.Results = append(r.Results, ResultRecord{ID: "parts", Collection: true, Members: []MemberRecord{
+		{Path: "1.csv", SHA256: shaPlot, Size: ptr(int64(1000)), Retracted: &RetractionRecord{Time: at(700), By: "alice", Reason: "cut off"}}}})
 	return r
 }
 

@@ -1,0 +1,90 @@
+package provenance_test
+
+import (
+	"strings"
+	"testing"
+
+	"consort/coordinator/coordtest"
+	"consort/shared/prov"
+	"consort/shared/siteapi"
+)
+
+// TestRecordTellsOfRetractions: of a result, of a member of a collection and of an input, until they are withdrawn.
+func TestRecordTellsOfRetractions(t *testing.T) {
+	w := newWorld(t)
+	member := coordtest.Output{Output: "files", Path: "out/one", Data: []byte("member")}
+	a := w.run("", "first", []coordtest.Output{member}, "data", "file:input")
+	_, before, err := w.Record(t.Context(), operator, "", a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(before.Inputs) != 1 || before.Results[0].Retracted != nil || before.Inputs[0].Retracted != nil {
+		t.Fatalf("the record before is %+v", before)
+	}
+	entities := []prov.QName{prov.ResultID(a, "answer"), prov.MemberID(a, "files", "out/one"), prov.InputID(&before.Inputs[0])}
+	retracted := func(withdraw bool) map[prov.QName]string {
+		t.Helper()
+		for _, e := range entities {
+			if err := w.Retract(t.Context(), operator, e.String(), "a bad flat field", withdraw); err != nil {
+				t.Fatal(err)
+			}
+		}
+		g, err := w.Graph(t.Context(), operator, "", a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := map[prov.QName]string{}
+		for r := range g.Records(prov.Invalidation) {
+			reason, _ := r.Attr(prov.QName{Prefix: "fed", Local: "reason"})
+			found[r.Ref(0)] = reason.Text()
+			if r.Ref(1) != prov.RetractionID(r.Ref(0)) || r.Time.IsZero() {
+				t.Errorf("the invalidation is %+v", r)
+			}
+		}
+		return found
+	}
+	found := retracted(false)
+	for _, e := range entities {
+		if found[e] != "a bad flat field" {
+			t.Errorf("of %s is told %q", e, found[e])
+		}
+	}
+	if found := retracted(true); len(found) != 0 {
+		t.Errorf("after the withdrawal is told %v", found)
+	}
+}
+
+// TestRecordTellsOfDefinition: what a definition says of itself, its files, and what the site ran it with.
+func TestRecordTellsOfDefinition(t *testing.T) {
+	n := coordtest.New(t)
+	job := n.Create("many")
+	draft := records(t, n, job)
+	states(t, draft, job,
+		`entity(jdl:many.v…, [prov:type='prov:Plan'…fed:resultsLicence="…"`,
+		`wasAttributedTo(jdl:many.v…, agt:…, [voprov:role="…"`,
+		`entity(jdl:many.v1.0.0.c.many.sh, [prov:type='voprov:ConfigFileDescription', prov:type='fed:Script'…fed:sha256="…`,
+		`entity(job:JOB.c.many.sh, [prov:type='voprov:ConfigFile', prov:type='fed:Script'…fed:sha256="…`,
+		`wasInfluencedBy(job:JOB.c.many.sh, jdl:many.v1.0.0.c.many.sh, [prov:type='voprov:DescriptionRelation'])`,
+		`entity(ent:JOB.r.prov, [prov:type='prov:Bundle', prov:type='fed:ProvenanceRecord'`,
+		`wasAttributedTo(ent:JOB.r.prov, agt:ctl…`,
+	)
+	if strings.Contains(draft, "@") {
+		t.Errorf("an address of a person in %s", draft)
+	}
+
+	trials := coordtest.New(t, coordtest.WithTrials)
+	site := trials.AddSite("lyon")
+	job = trials.Create("trial", "PHASE", "RUN")
+	a := site.Take()
+	a.Report("running")
+	a.Commit(siteapi.Facts{
+		Image: "sha256:0a", Signal: "SIGTERM", Software: []siteapi.Software{{Name: "astropy", Version: "6.0.1"}},
+		Usage: &siteapi.Usage{CPUSeconds: 1, WallSeconds: 2.5},
+	}, coordtest.MainOutput("main"))
+	states(t, records(t, trials, job), job,
+		`fed:imageDigest="sha256:0a"`, `fed:wallSeconds="2.5"`, `fed:signal="SIGTERM"`, `fed:queuedAt=`,
+		`wasInfluencedBy(job:JOB.a1, ent:sw.astropy.6.0.1, [prov:type='voprov:RelatedToRelation'])`,
+		`entity(ent:JOB.r.answer, […voprov:generatedAtTime=…`,
+		`wasInfluencedBy(ent:JOB.r.answer, jdl:trial.v…gd.answer, …`,
+	)
+}
