@@ -78,7 +78,6 @@ var (
 	nameRole  = prov.QName{Prefix: "prov", Local: "role"}
 
 	typePartOf = fed("wasPartOf")
-	typeRetry  = fed("retryOf")
 )
 
 func fed(local string) prov.QName    { return prov.QName{Prefix: "fed", Local: local} }

@@ -8,7 +8,9 @@ import (
 	"image/png"
 	"io"
 	"math"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -365,4 +367,29 @@ func TestContrast(t *testing.T) {
 	}
 	need("notes", grey, white, 4.5)
 	need("focus", halo, white, 3)
+}
+
+// FuzzDraw draws whatever can be read as PROV-JSON.
+func FuzzDraw(f *testing.F) {
+	for _, name := range cases {
+		doc, err := os.ReadFile(filepath.Join("..", "testdata", name+".json"))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(doc, true)
+	}
+	f.Add([]byte(`{"prefix":{"x":"http://x.example/"},"wasInfluencedBy":{"_:a":{"prov:influencee":"x:a","prov:influencer":"x:a"}},"activity":{"x:a":{"prov:label":"\u202e<&\u0000"}}}`), false)
+	f.Fuzz(func(t *testing.T, doc []byte, notes bool) {
+		g, err := prov.ReadJSON(bytes.NewReader(doc), prov.DefaultLimits())
+		if err != nil {
+			return
+		}
+		o := Options{Attributes: notes, Model: ModelIVOA, Max: 40}
+		if err := checkSVG(svgOf(t, g, o)); err != nil {
+			t.Fatal(err)
+		}
+		if err := checkDrawing(arranged(t, g, o), &o); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
