@@ -73,7 +73,7 @@ type Options struct {
 	Focus []prov.QName
 }
 
-// WriteSVG draws a graph as SVG 1.1.
+// WriteSVG draws a graph as SVG. Links have the href of SVG 2, all else is SVG 1.1.
 func WriteSVG(w io.Writer, g *prov.Graph, o Options) error {
 	s, err := draw(g, o)
 	if err != nil {

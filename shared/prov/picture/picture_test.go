@@ -121,6 +121,7 @@ func TestPictures(t *testing.T) {
 		"survey12":  {sweep(t, 12, 3), Options{Title: "12 jobs and a match", Model: ModelIVOA}},
 		"survey60":  {sweep(t, 60, 10), Options{Title: "60 jobs and a match", Focus: last}},
 		"survey600": {sweep(t, 600, 10), Options{Title: "600 jobs and a match", Focus: last}},
+		"notes":     {readCase(t, "failed"), Options{Attributes: true, Focus: []prov.QName{prov.ControllerID()}}},
 		"tangle40":  {tangle(t, 40, 45, 1), Options{Direction: RightLeft}},
 		"tangle150": {tangle(t, 150, 200, 1), Options{Direction: TopBottom}},
 	} {
