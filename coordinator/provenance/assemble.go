@@ -27,6 +27,9 @@ var (
 	softwareAgent = prov.QName{Prefix: "prov", Local: "SoftwareAgent"}
 )
 
+// maxMembers bounds the files of collections in one answer.
+const maxMembers = 100_000
+
 // facts are what the record of a job is made of.
 type facts struct {
 	job      *jobs.Job
@@ -54,6 +57,8 @@ type assembly struct {
 	loaded    map[string]*facts   // jobs of the page
 	support   map[string]*facts   // jobs beyond it whose records tell of files on it
 	sameAs    map[string][]string // of files that no job made
+	members   int64               // how many more files of collections there is room for
+	unlisted  bool                // there was none for some
 
 	whole *prov.Graph         // the records of the loaded jobs
 	keep  map[prov.QName]bool // elements of the answer
@@ -143,9 +148,13 @@ func (a *assembly) records(ctx context.Context, order []string) (*prov.Graph, er
 }
 
 func (a *assembly) record(ctx context.Context, f *facts) (*prov.Graph, error) {
-	record, err := a.s.record(ctx, f.job, f.attempts)
+	record, err := a.s.record(ctx, f.job, f.attempts, a.members)
 	if err != nil {
 		return nil, err
+	}
+	for i := range record.Results {
+		a.members -= int64(len(record.Results[i].Members))
+		a.unlisted = a.unlisted || record.Results[i].Unlisted
 	}
 	return prov.FromRecord(*record, a.authority)
 }

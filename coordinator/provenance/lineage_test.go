@@ -184,6 +184,13 @@ func TestOptions(t *testing.T) {
 			t.Errorf("%s: %d of %s, want %d", test.what, got, test.of, test.want)
 		}
 	}
+	whole := provenance.DefaultQuery("ent:" + a + ".r.files")
+	empty := prov.QName{Prefix: "prov", Local: "EmptyCollection"}
+	for r := range w.query(alice, whole).Graph.Records(prov.Entity) {
+		if r.HasType(empty) {
+			t.Errorf("%s is said to be empty because its files were not asked for", r.ID)
+		}
+	}
 	l := w.lineage(alice, provenance.LineageQuery{ID: b, Depth: 2})
 	same(t, "back through a member", nodes(l), "job:"+b, prov.MemberID(a, "files", "out/one").String(), "ent:"+a+".r.files", "job:"+a)
 	for _, id := range []string{"job:" + a + ".p.nothing", "job:" + a + ".a7"} {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 	"time"
@@ -65,7 +66,7 @@ func (s *Service) Graph(ctx context.Context, p auth.Principal, list, id string) 
 	if err != nil {
 		return nil, err
 	}
-	record, err := s.record(ctx, job, attempts)
+	record, err := s.record(ctx, job, attempts, math.MaxInt64)
 	if err != nil {
 		return nil, err
 	}
@@ -80,15 +81,15 @@ func (s *Service) Graph(ctx context.Context, p auth.Principal, list, id string) 
 	return prov.FromRecord(*record, authority)
 }
 
-// record is what is known about a job.
-func (s *Service) record(ctx context.Context, job *jobs.Job, attempts []*state.Attempt) (*prov.JobRecord, error) {
+// record is what is known about a job. Collections of more files than members are told without their files.
+func (s *Service) record(ctx context.Context, job *jobs.Job, attempts []*state.Attempt, members int64) (*prov.JobRecord, error) {
 	record := &prov.JobRecord{Controller: prov.SoftwareRecord{Name: "consort", Version: s.cfg.Version}}
 	describeJob(record, job)
 	describeDefinition(&record.Definition, job)
 	describeValues(record, job)
 	describeAttempts(record, job, attempts)
 	describeFetched(record)
-	if err := s.describeResults(ctx, record, job); err != nil {
+	if err := s.describeResults(ctx, record, job, members); err != nil {
 		return nil, err
 	}
 	if err := s.cfg.State.View(func(v *state.View) error { return describeState(record, v) }); err != nil {
@@ -242,7 +243,7 @@ func describeTransfers(r *prov.JobRecord, a *state.Attempt) {
 	}
 }
 
-func (s *Service) describeResults(ctx context.Context, r *prov.JobRecord, j *jobs.Job) error {
+func (s *Service) describeResults(ctx context.Context, r *prov.JobRecord, j *jobs.Job, members int64) error {
 	if j.Results == nil {
 		return nil
 	}
@@ -253,7 +254,8 @@ func (s *Service) describeResults(ctx context.Context, r *prov.JobRecord, j *job
 		if declared := j.Definition.Output(o.Id); declared != nil {
 			record.DerivedFrom = presentInputs(j, j.Definition.DerivedFrom(declared))
 		}
-		if o.Collection {
+		record.Unlisted = o.Collection && o.Files > members
+		if o.Collection && !record.Unlisted {
 			err := s.cfg.Jobs.Members(ctx, j, o, func(f *command.File) error {
 				record.Members = append(record.Members, prov.MemberRecord{Path: f.Path, MediaType: f.ContentType, SHA256: f.Sha256, Size: &f.Size})
 				return nil

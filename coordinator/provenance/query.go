@@ -87,6 +87,9 @@ func (s *Service) Query(ctx context.Context, p auth.Principal, q Query) (*Answer
 		return nil, err
 	}
 	a := &assembly{s: s, q: q}
+	if q.Members {
+		a.members = maxMembers
+	}
 	answer := new(Answer)
 	err = s.view(ctx, func(v *state.View) error {
 		var starts []node
@@ -113,6 +116,7 @@ func (s *Service) Query(ctx context.Context, p auth.Principal, q Query) (*Answer
 		return nil, err
 	}
 	answer.Graph, err = a.graph(ctx)
+	answer.Truncated = answer.Truncated || q.Members && a.unlisted
 	return answer, err
 }
 

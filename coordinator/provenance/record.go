@@ -2,6 +2,7 @@ package provenance
 
 import (
 	"context"
+	"math"
 
 	"consort/coordinator/auth"
 	"consort/coordinator/jobs"
@@ -18,6 +19,6 @@ func (s *Service) Record(ctx context.Context, p auth.Principal, list, id string)
 	if err != nil {
 		return nil, nil, err
 	}
-	record, err := s.record(ctx, job, attempts)
+	record, err := s.record(ctx, job, attempts, math.MaxInt64)
 	return job, record, err
 }

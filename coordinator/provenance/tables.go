@@ -22,7 +22,7 @@ func (s *Service) Table(ctx context.Context, p auth.Principal, name string, filt
 	if err := checkTable(name, filter); err != nil {
 		return nil, err
 	}
-	a := &assembly{s: s, loaded: map[string]*facts{}}
+	a := &assembly{s: s, loaded: map[string]*facts{}, members: maxMembers}
 	answer := new(Answer)
 	var order []string
 	load := func(v *state.View, id string) error {
@@ -61,8 +61,8 @@ func (s *Service) Table(ctx context.Context, p auth.Principal, name string, filt
 	if err != nil {
 		return nil, err
 	}
-	answer.Truncated = answer.Next != ""
 	answer.Graph, err = a.records(ctx, order)
+	answer.Truncated = answer.Next != "" || a.unlisted
 	return answer, err
 }
 

@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,7 +21,7 @@ import (
 // chains is a store with chains of jobs and nothing above it.
 type chains struct {
 	*state.Store
-	b     *testing.B
+	b     testing.TB
 	index uint64
 	batch []state.Entry
 	ends  []string // the last job of each chain
@@ -63,7 +65,7 @@ func sum(text string) string {
 }
 
 // newChains makes count chains of length jobs, each of which uses the result of the one before and an upload.
-func newChains(b *testing.B, count, length int) *chains {
+func newChains(b testing.TB, count, length int) *chains {
 	b.Helper()
 	store, err := state.Open(state.Config{Dir: b.TempDir(), Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -103,25 +105,84 @@ func (c *chains) job(digest, previous, name string) string {
 		create.Inputs = append(create.Inputs, &command.Input{Name: "data", Source: command.Input_JOB, FromJob: previous, FromResult: "answer", Sha256: sum(previous), Size: 1})
 	}
 	files := []*command.File{{Output: "answer", Path: "answer.txt", Sha256: sum(id), Size: 1}}
+	c.complete(create, files, &command.Facts{})
+	return id
+}
+
+// complete takes a job to its results.
+func (c *chains) complete(create *command.CreateJob, files []*command.File, facts *command.Facts) {
+	id := create.Id
 	c.add(&command.Command{Principal: "alice", Body: &command.Command_CreateJob{CreateJob: create}})
 	c.add(&command.Command{Body: &command.Command_GrantLease{GrantLease: &command.GrantLease{Job: id, Epoch: 1, Site: "paris", WorkLeaseSeconds: 100}}})
 	c.add(&command.Command{Body: &command.Command_StageManifest{StageManifest: &command.StageManifest{Job: id, Epoch: 1, Site: "paris", Files: files}}})
 	c.add(&command.Command{Body: &command.Command_Commit{Commit: &command.Commit{
 		Job: id, Epoch: 1, Site: "paris", Parts: 1, Hash: command.ManifestHash([][]byte{command.PartHash(files)}),
-		Outputs: []*command.Output{{Id: "answer", FileName: "answer.txt", Sha256: sum(id), Size: 1}}, Facts: &command.Facts{},
+		Outputs: []*command.Output{{Id: "answer", FileName: "answer.txt", Sha256: files[0].Sha256, Size: 1}}, Facts: facts,
 	}}})
-	return id
 }
+
+// service asks the store alone: what needs files, or definitions, is not there.
+func (c *chains) service() *provenance.Service {
+	c.b.Helper()
+	guard, err := auth.New(auth.Config{})
+	if err != nil {
+		c.b.Fatal(err)
+	}
+	return provenance.New(provenance.Config{Log: c, State: c, Guard: guard, Secret: []byte("secret")})
+}
+
+// TestFetched: what a URL answers with is a new entity when its content changed, and the same one when it did not.
+func TestFetched(t *testing.T) {
+	c := newChains(t, 0, 0)
+	fetch := func(content string) string {
+		id := ids.NewJob(time.Now())
+		url := "https://user:word@archive.example/a.fits?token=hush&band=V"
+		c.complete(&command.CreateJob{
+			Id: id, Owner: "alice", Definition: "probe", Version: "1", Digest: sum("definition"), Run: true, Retry: &command.Retry{},
+			Inputs: []*command.Input{{Name: "data", Source: command.Input_URL, Url: url}},
+		}, []*command.File{{Output: "answer", Path: "answer.txt", Sha256: sum(id), Size: 1}},
+			&command.Facts{Transfers: []*command.Transfer{{Name: "data", Sha256: sum(content), Bytes: 1, Files: 1, Protocol: "https"}}})
+		return id
+	}
+	a, b, changed := fetch("old"), fetch("old"), fetch("new")
+	c.flush()
+	s := c.service()
+	entity := map[string]string{}
+	for _, job := range []string{a, b, changed} {
+		l, err := s.Lineage(t.Context(), alice, provenance.LineageQuery{ID: job, Depth: 1})
+		if err != nil || len(l.Nodes) != 2 || l.Nodes[1].File == nil {
+			t.Fatalf("%+v %v", l, err)
+		}
+		f := l.Nodes[1].File
+		if !strings.HasPrefix(f.URL, "https://archive.example/a.fits") || strings.Contains(f.URL, "hush") || strings.Contains(f.URL, "word") {
+			t.Errorf("the URL is told as %s", f.URL)
+		}
+		entity[job] = l.Nodes[1].ID
+	}
+	if entity[a] != entity[b] || entity[a] == entity[changed] {
+		t.Errorf("entities: %v", entity)
+	}
+	users, err := s.Users(t.Context(), alice, entity[a], "", 0)
+	if err != nil || len(users.Items) != 2 {
+		t.Errorf("users of the old content: %+v %v", users, err)
+	}
+	found, err := s.Content(t.Context(), alice, sum("new"), "", 0)
+	if err != nil || len(found.Items) != 1 || found.Items[0].ID != entity[changed] {
+		t.Errorf("by its hash: %+v %v", found, err)
+	}
+	notFound(t, "another's", second(s.Users(t.Context(), bob, entity[a], "", 0)))
+	if err := s.Retract(t.Context(), alice, entity[a], "not for users to say", false); !errors.Is(err, auth.ErrForbidden) {
+		t.Errorf("a user retracts what a URL answered with: %v", err)
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
 
 // BenchmarkLineage follows chains of 31 jobs to their ends. scripts/bench prov does so in a store of two million files.
 func BenchmarkLineage(b *testing.B) {
 	const length = 31
 	c := newChains(b, 100, length)
-	guard, err := auth.New(auth.Config{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	s := provenance.New(provenance.Config{Log: c, State: c, Guard: guard, Secret: []byte("secret")})
+	s := c.service()
 	for _, test := range []struct {
 		name      string
 		direction provenance.Direction
