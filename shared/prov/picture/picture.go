@@ -51,7 +51,7 @@ const (
 	// DefaultMax is the number of nodes above which groups collapse.
 	DefaultMax = 150
 	// LargestMax is the largest permitted number of nodes.
-	LargestMax = 2000
+	LargestMax = 1000
 )
 
 // Options change what is drawn. The zero Options are fine.
