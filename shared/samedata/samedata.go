@@ -86,7 +86,7 @@ func differ(x, y *source) (string, error) {
 	case kind == fits:
 		return differFITS(x, y)
 	case kind == votable:
-		return differVOTable(x, y)
+		return differVOTable(x, y, maxToken)
 	}
 	return "the bytes differ", nil
 }

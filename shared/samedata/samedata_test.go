@@ -122,26 +122,6 @@ func TestReadErrors(t *testing.T) {
 	}
 }
 
-// TestLargeText: a document is never held whole.
-func TestLargeText(t *testing.T) {
-	large := func(end string) io.Reader {
-		return io.MultiReader(strings.NewReader("<VOTABLE><X>"), io.LimitReader(endless('x'), 65<<20), strings.NewReader(end))
-	}
-	got, err := samedata.Compare(large("</X></VOTABLE>"), large("y</X></VOTABLE>"))
-	if err != nil || got.Verdict != samedata.Different || !strings.Contains(got.Reason, "64 MiB") {
-		t.Errorf("%v %v", got, err)
-	}
-}
-
-type endless byte
-
-func (e endless) Read(p []byte) (int, error) {
-	for i := range p {
-		p[i] = byte(e)
-	}
-	return len(p), nil
-}
-
 // FuzzCompare: a file is always itself, and order does not matter.
 func FuzzCompare(f *testing.F) {
 	for _, seed := range []string{"", "x", image("abc"), image("a") + extension("abcd"), table, with(`<INFO name="date"/>`), table[:80]} {

@@ -24,9 +24,9 @@ type event struct {
 
 // differVOTable compares two documents tag by tag and says where the first difference is. Comments, processing
 // instructions, namespaces of one meaning, the order of attributes, blanks around text, and what tells when and where
-// the file was made do not count.
-func differVOTable(x, y *source) (string, error) {
-	a, b := newTags(x), newTags(y)
+// the file was made do not count. A piece of text may have up to most bytes.
+func differVOTable(x, y *source, most int) (string, error) {
+	a, b := newTags(x, most), newTags(y, most)
 	for {
 		p, err := a.next()
 		if err != nil {
@@ -67,8 +67,8 @@ type tags struct {
 	counts map[string]int // of rows, to tell where a difference is
 }
 
-func newTags(s *source) *tags {
-	t := &tags{meter: &meter{below: s}, counts: map[string]int{}}
+func newTags(s *source, most int) *tags {
+	t := &tags{meter: &meter{below: s, most: most}, counts: map[string]int{}}
 	t.d = xml.NewDecoder(t.meter)
 	return t
 }
@@ -76,14 +76,15 @@ func newTags(s *source) *tags {
 // meter refuses a token that is too large to be held.
 type meter struct {
 	below *source
+	most  int
 	since int
 }
 
-var errToken = malformed("a piece of text is larger than %d MiB", maxToken>>20)
+var errToken = malformed("a piece of text is too large to be compared")
 
 // Read gives small pieces, so that since counts what the token needs and not what the decoder reads ahead.
 func (m *meter) Read(p []byte) (int, error) {
-	if m.since > maxToken {
+	if m.since > m.most {
 		return 0, errToken
 	}
 	n, err := m.below.Read(p[:min(len(p), 32<<10)])
@@ -102,7 +103,7 @@ func (t *tags) next() (event, error) {
 		}
 		switch token := token.(type) {
 		case xml.CharData:
-			if text.Len()+len(token) > maxToken {
+			if text.Len()+len(token) > t.meter.most {
 				return event{}, errToken
 			}
 			text.Write(token)
