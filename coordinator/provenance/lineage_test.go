@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"consort/coordinator/coordtest"
 	"consort/coordinator/provenance"
@@ -131,6 +132,15 @@ func TestRights(t *testing.T) {
 	}
 	_, err = w.Content(t.Context(), bob, coordtest.MainOutput("a").SHA256(), "", 0)
 	notFound(t, "content", err)
+	filtered := provenance.DefaultQuery(up)
+	filtered.Direction, filtered.Depth, filtered.Site, filtered.Since = provenance.Forth, provenance.All, "elsewhere", time.Now().Add(time.Hour)
+	if got := elements(w.query(alice, filtered).Graph); len(got) != 1 {
+		t.Errorf("filters leave of alice's: %v", got)
+	}
+	filtered.IDs = []string{answerOf(c)}
+	if got := elements(w.query(alice, filtered).Graph); len(got) != 3 || !strings.HasPrefix(got[2], "job:redacted.") {
+		t.Errorf("filters tell of bob's job: %v", got)
+	}
 	full := w.lineage(operator, back)
 	same(t, "operator", nodes(full), "job:"+d, answerOf(c), "job:"+c, answerOf(b), "job:"+b, answerOf(a), "job:"+a, up)
 }

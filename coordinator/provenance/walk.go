@@ -166,7 +166,8 @@ func (w *walk) job(id string, depth int, start bool) (*seenJob, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !start && !w.wanted(head) {
+	shown := w.s.mayRead(w.p, head)
+	if !start && !w.wanted(head, shown) {
 		w.jobs[id] = nil
 		return nil, nil
 	}
@@ -174,23 +175,26 @@ func (w *walk) job(id string, depth int, start bool) (*seenJob, error) {
 		w.full, w.more, w.lost = true, true, w.count == maxWalk
 		return nil, nil
 	}
-	j := &seenJob{head: head, shown: w.s.mayRead(w.p, head), depth: depth, page: w.count >= w.q.from.skip}
+	j := &seenJob{head: head, shown: shown, depth: depth, page: w.count >= w.q.from.skip}
 	w.count++
 	w.jobs[id] = j
 	w.order = append(w.order, node{jobNode, id})
 	return j, nil
 }
 
-// wanted applies the filters of the query.
-func (w *walk) wanted(j *state.Job) bool {
+// wanted applies the filters of the query. What p may not read passes them all: who asks again and again with other
+// filters must not learn when and where it ran.
+func (w *walk) wanted(j *state.Job, shown bool) bool {
 	phase := uws.Phase(j.Phase)
+	if j.CreatedUs > w.q.from.asOf || phase == uws.Pending {
+		return false
+	}
 	created := time.UnixMicro(j.CreatedUs)
-	return j.CreatedUs <= w.q.from.asOf &&
-		phase != uws.Pending &&
+	return !shown ||
 		(w.q.failed || phase != uws.Error && phase != uws.Aborted) &&
-		(w.q.since.IsZero() || !created.Before(w.q.since)) &&
-		(w.q.until.IsZero() || !created.After(w.q.until)) &&
-		(w.q.site == "" || j.Site == w.q.site)
+			(w.q.since.IsZero() || !created.Before(w.q.since)) &&
+			(w.q.until.IsZero() || !created.After(w.q.until)) &&
+			(w.q.site == "" || j.Site == w.q.site)
 }
 
 // file takes in a file by the local name of its entity.
