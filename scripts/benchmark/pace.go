@@ -19,21 +19,8 @@ const slots = 64
 
 // pace measures how many trivial jobs per second a site of many slots completes.
 func pace(ctx context.Context, b *bench) error {
-	dir, err := b.scratch("pace")
+	s, err := b.wide("pace")
 	if err != nil {
-		return err
-	}
-	s, err := b.dev(dir) // enrols the site
-	if err != nil {
-		return err
-	}
-	if err := s.stop(); err != nil {
-		return err
-	}
-	if err := widen(filepath.Join(dir, "agent", "agent.toml")); err != nil {
-		return err
-	}
-	if s, err = b.dev(dir); err != nil {
 		return err
 	}
 	jobs := either(b.quick, 200, 1000)
@@ -46,6 +33,25 @@ func pace(ctx context.Context, b *bench) error {
 		b.table.note("CPU of the job's own processes", ms((startedNow-started)/time.Duration(jobs)))
 	}
 	return errors.Join(err, s.stop())
+}
+
+// wide starts a coordinator and a site of many slots.
+func (b *bench) wide(name string) (*server, error) {
+	dir, err := b.scratch(name)
+	if err != nil {
+		return nil, err
+	}
+	s, err := b.dev(dir) // enrols the site
+	if err != nil {
+		return nil, err
+	}
+	if err := s.stop(); err != nil {
+		return nil, err
+	}
+	if err := widen(filepath.Join(dir, "agent", "agent.toml")); err != nil {
+		return nil, err
+	}
+	return b.dev(dir)
 }
 
 var batchTable = regexp.MustCompile(`(?m)^\[batch\]$`)

@@ -54,7 +54,30 @@ func prov(ctx context.Context, b *bench) error {
 	if l.store, err = state.Open(state.Config{Dir: filepath.Join(dir, "state"), Logger: l.log}); err != nil {
 		return err
 	}
-	return errors.Join(l.ask(ctx, b), l.store.Close())
+	if err := errors.Join(l.ask(ctx, b), l.store.Close()); err != nil {
+		return err
+	}
+	return recording(ctx, b, took/time.Duration(jobs))
+}
+
+// recording says what share of a job's time keeping its provenance takes at most: all that the state does for a job,
+// from its creation to its results, beside what the whole of a site and a coordinator take to complete one.
+func recording(ctx context.Context, b *bench, kept time.Duration) error {
+	s, err := b.wide("recording")
+	if err != nil {
+		return err
+	}
+	jobs := either(b.quick, 200, 1000)
+	took, err := complete(ctx, s, jobs)
+	if err == nil {
+		share := float64(kept) / float64(took/time.Duration(jobs))
+		b.table.add(row{
+			figure: "recording provenance, of the time to complete a job, at most",
+			value:  fmt.Sprintf("%.1f %% (%s of %s)", 100*share, ms(kept), ms(took/time.Duration(jobs))),
+			target: "≤ 15 %", verdict: verdict(share <= 0.15),
+		})
+	}
+	return errors.Join(err, s.stop())
 }
 
 func sizeOf(dir string) (total int64, err error) {
