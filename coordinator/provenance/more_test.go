@@ -165,6 +165,34 @@ func TestVerify(t *testing.T) {
 	if r := verify(failed); !r.OK || len(r.Checks) == 0 {
 		t.Errorf("failed: %+v", r)
 	}
+
+	// What was signed stays true when the site gets another key, when it is revoked, and when a job before is deleted.
+	detail := func(id, what string) string {
+		t.Helper()
+		r := verify(id)
+		for _, c := range r.Checks {
+			if c.What == what && r.OK {
+				return c.Detail
+			}
+		}
+		t.Errorf("%+v", r)
+		return ""
+	}
+	w.AddSite("paris")
+	if d := detail(job, "attempt 1: signature"); !strings.Contains(d, "before") {
+		t.Errorf("with a key that was replaced: %s", d)
+	}
+	if a := w.Do(coordtest.Request{Method: "DELETE", Path: "/api/v1/sites/paris", Token: coordtest.Operator}); a.Status >= 300 {
+		t.Errorf("revoke: %d %s", a.Status, a.Text())
+	}
+	if d := detail(last, "attempt 1: signature"); d == "" {
+		t.Error("a revoked site's signature is not found")
+	}
+	w.Do(coordtest.Request{Method: "DELETE", Path: "/rest/trial/" + first, Token: coordtest.Alice})
+	coordtest.Eventually(t, "the job is erased", func() bool {
+		r, err := w.Verify(t.Context(), alice, job)
+		return err == nil && r.OK && strings.Contains(fmt.Sprint(r.Checks), "erased with its job")
+	})
 }
 
 func TestDiff(t *testing.T) {
