@@ -24,10 +24,10 @@ func sorted(sorts ...sort) func(*node) *node {
 	}
 }
 
-// rooted groups nodes of a sort by their outermost owner.
-func rooted(which sort) func(*node) *node {
+// rooted groups nodes of some sorts by their outermost owner.
+func rooted(sorts ...sort) func(*node) *node {
 	return func(n *node) *node {
-		if n.sort == which {
+		if slices.Contains(sorts, n.sort) {
 			return n.root()
 		}
 		return nil
@@ -37,7 +37,8 @@ func rooted(which sort) func(*node) *node {
 // groupings are tried in this order, the least telling nodes first.
 var groupings = []grouping{
 	{"contents", rooted(sortContent)},
-	{"descriptions", sorted(sortParameterDescription, sortUsageDescription, sortGenerationDescription, sortConfigDescription)},
+	{"descriptions", rooted(sortParameterDescription, sortUsageDescription, sortGenerationDescription, sortConfigDescription, sortEntityDescription)},
+	{"programs", sorted(sortSoftware)},
 	{"transfers", rooted(sortTransfer)},
 	{"copies", rooted(sortReplica)},
 	{"parameters", sorted(sortParameter)},

@@ -67,6 +67,7 @@ const (
 	sortLog
 	sortReplica
 	sortContent
+	sortSoftware
 	sortBundle
 	sortRedacted
 )
@@ -91,6 +92,7 @@ var sorts = map[prov.QName]sort{
 	fed("Content"):                    sortContent,
 	fed("Replica"):                    sortReplica,
 	fed("Log"):                        sortLog,
+	fed("Software"):                   sortSoftware,
 	fed("Redacted"):                   sortRedacted,
 	voprov("Parameter"):               sortParameter,
 	voprov("ConfigFile"):              sortConfig,
