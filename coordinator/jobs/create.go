@@ -14,6 +14,7 @@ import (
 	"consort/coordinator/auth"
 	"consort/coordinator/command"
 	"consort/coordinator/content"
+	"consort/coordinator/state"
 	"consort/shared/definition"
 	"consort/shared/failpoint"
 	"consort/shared/ids"
@@ -64,6 +65,8 @@ type Created struct {
 	ID         string
 	Definition string // canonical name of its list
 	Phase      string
+	// Earlier is a completed job that was asked for the same and that the caller may read; nil when none is at hand.
+	Earlier *state.Job
 }
 
 // Create makes a job. It fails with definitions.ErrNotFound, ErrInvalid (naming every wrong value, and what
@@ -153,7 +156,8 @@ func (s *Service) create(ctx context.Context, p auth.Principal, key string, hash
 	if err != nil {
 		return nil, err
 	}
-	return &Created{ID: result.Job, Definition: body.Definition, Phase: result.Phase}, nil
+	body.Id = result.Job // an earlier one when the request was repeated
+	return &Created{ID: result.Job, Definition: body.Definition, Phase: result.Phase, Earlier: s.offer(p, body)}, nil
 }
 
 // requestHash is the same whenever the same is asked for. What is not the client's is left out: ids made

@@ -15,6 +15,8 @@ const (
 	maxComputed = 10
 	// maxComputedLooked bounds those it looks at.
 	maxComputedLooked = 1000
+	// maxOfferLooked bounds those that are looked at for an offer, at every create.
+	maxOfferLooked = 20
 )
 
 // Computed lists the jobs that computed what r asks for: completed, with their files, of the same definition,
@@ -59,39 +61,63 @@ func (s *Service) ComputedLike(ctx context.Context, p auth.Principal, id string)
 	return s.computed(ctx, p, body)
 }
 
-func (s *Service) computed(ctx context.Context, p auth.Principal, body *command.CreateJob) ([]*state.Job, error) {
-	var found []*state.Job
-	err := s.view(ctx, func(v *state.View) error {
-		d, err := v.Definition(body.Definition, body.Version)
-		if err != nil {
-			return err
-		}
-		digest, ok := state.RequestDigest(body.Digest, body.Inputs, body.Parameters, d.Defaults)
-		if !ok {
-			return nil
-		}
-		page, _, err := v.Computed(digest, nil, maxComputedLooked)
-		if err != nil {
-			return err
-		}
-		for _, f := range page {
-			j, err := v.Job(f.Job)
-			if errors.Is(err, state.ErrNotFound) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			if j.Id != body.Id && uws.Phase(j.Phase) == uws.Completed && s.cfg.Guard.Allow(p, auth.ReadJob, j.Owner) == nil {
-				found = append(found, j)
-			}
-			if len(found) == maxComputed {
-				break
-			}
-		}
-		return nil
+func (s *Service) computed(ctx context.Context, p auth.Principal, body *command.CreateJob) (found []*state.Job, err error) {
+	err = s.view(ctx, func(v *state.View) error {
+		found, err = s.computedBy(v, p, body, maxComputed, maxComputedLooked)
+		return err
 	})
 	return found, err
+}
+
+// offer finds a job that computed what a job that was just made asks for; nil when there is none at hand. It looks at the
+// state as it is here: a job that was completed a moment ago on another node is no great loss.
+func (s *Service) offer(p auth.Principal, body *command.CreateJob) *state.Job {
+	var found []*state.Job
+	err := s.cfg.State.View(func(v *state.View) (err error) {
+		found, err = s.computedBy(v, p, body, 1, maxOfferLooked)
+		return err
+	})
+	if err != nil {
+		s.cfg.Logger.Warn("look for what was computed already", "job", body.Id, "error", err)
+		return nil
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	return found[0]
+}
+
+// computedBy looks at so many jobs at most that computed what is asked for, and takes some of them.
+func (s *Service) computedBy(v *state.View, p auth.Principal, body *command.CreateJob, take, look int) ([]*state.Job, error) {
+	d, err := v.Definition(body.Definition, body.Version)
+	if err != nil {
+		return nil, err
+	}
+	digest, ok := state.RequestDigest(body.Digest, body.Inputs, body.Parameters, d.Defaults)
+	if !ok {
+		return nil, nil
+	}
+	page, _, err := v.Computed(digest, nil, look)
+	if err != nil {
+		return nil, err
+	}
+	var found []*state.Job
+	for _, f := range page {
+		j, err := v.Job(f.Job)
+		if errors.Is(err, state.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if j.Id != body.Id && uws.Phase(j.Phase) == uws.Completed && s.cfg.Guard.Allow(p, auth.ReadJob, j.Owner) == nil {
+			found = append(found, j)
+		}
+		if len(found) == take {
+			break
+		}
+	}
+	return found, nil
 }
 
 // reuse makes a job that takes over the results of an earlier one; nil when there is none.

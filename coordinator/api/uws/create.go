@@ -2,7 +2,6 @@ package uws
 
 import (
 	"fmt"
-	"net/http"
 	"strings"
 
 	"github.com/gofiber/fiber/v2"
@@ -11,7 +10,7 @@ import (
 	"consort/coordinator/api/request"
 	"consort/coordinator/auth"
 	"consort/coordinator/jobs"
-	"consort/coordinator/provenance"
+	"consort/coordinator/state"
 	"consort/shared/userapi"
 	"consort/shared/uws"
 )
@@ -47,16 +46,11 @@ func (s *Surface) create(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	r := jobs.CreateRequest{Definition: ref, Request: asked, Run: run, Reuse: reuse, Key: key}
-	earlier, err := s.Provenance.Computed(request.Context(c), p, r)
-	if err != nil && fault.Of(err).Status >= http.StatusInternalServerError {
-		return err // what is wrong with the request itself its creation tells
-	}
-	created, err := s.Jobs.Create(request.Context(c), p, r)
+	created, err := s.Jobs.Create(request.Context(c), p, jobs.CreateRequest{Definition: ref, Request: asked, Run: run, Reuse: reuse, Key: key})
 	if err != nil {
 		return err
 	}
-	offer(c, earlier, created.ID)
+	offer(c, created.Earlier)
 	return request.SeeOther(c, jobURL(c, name, created.ID))
 }
 
@@ -75,14 +69,10 @@ func takeReuse(f *request.Form) (bool, error) {
 	return false, fault.BadRequest("REUSE: true and false are allowed")
 }
 
-// offer names the newest completed job of which the same was asked. When a request is repeated, that is not the job which
-// it made itself.
-func offer(c *fiber.Ctx, earlier []provenance.JobInfo, made string) {
-	for _, j := range earlier {
-		if j.ID != made {
-			c.Response().Header.Add(fiber.HeaderLink, fmt.Sprintf(`<%s>; rel="%s"`, jobURL(c, j.Definition, j.ID), userapi.RelComputed))
-			return
-		}
+// offer names a completed job of which the same was asked.
+func offer(c *fiber.Ctx, earlier *state.Job) {
+	if earlier != nil {
+		c.Response().Header.Add(fiber.HeaderLink, fmt.Sprintf(`<%s>; rel="%s"`, jobURL(c, earlier.Definition, earlier.Id), userapi.RelComputed))
 	}
 }
 
