@@ -92,7 +92,7 @@ func (a *assembly) load(v *state.View) error {
 			a.support[f.by] = more
 		}
 		info := f.info
-		if err := a.s.complete(v, w.p, n.name, &info); err != nil {
+		if err := a.s.recognise(v, w.p, n.name, &info); err != nil {
 			return err
 		}
 		a.sameAs[n.name] = info.SameAs

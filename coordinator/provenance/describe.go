@@ -6,9 +6,11 @@ import (
 	"io"
 	"strings"
 
+	"consort/coordinator/command"
 	"consort/coordinator/content"
 	"consort/coordinator/state"
 	"consort/shared/definition"
+	"consort/shared/ids"
 	"consort/shared/prov"
 	"consort/shared/siteapi"
 )
@@ -128,6 +130,28 @@ func describeConfigs(r *prov.JobRecord, d *state.Definition) {
 			}
 		}
 		r.Configs = append(r.Configs, own)
+	}
+}
+
+// describeRendered tells of the configuration files as the attempt that made the results had them, or the last one
+// that tells.
+func describeRendered(r *prov.JobRecord, attempts []*state.Attempt) {
+	var told []*command.Config
+	for _, a := range attempts {
+		if configs := a.GetFacts().GetConfigs(); len(configs) > 0 {
+			told = configs
+		}
+		if a.State == prov.OutcomeCommitted {
+			break
+		}
+	}
+	for _, c := range told {
+		for i := range r.Configs {
+			own := &r.Configs[i]
+			if own.Name == c.Name && !own.Script && ids.ValidSHA256(c.Sha256) && c.Size >= 0 {
+				own.SHA256, own.Size = c.Sha256, &c.Size
+			}
+		}
 	}
 }
 

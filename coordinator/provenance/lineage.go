@@ -64,7 +64,8 @@ type FileInfo struct {
 	// collection. Others are an upload or come from a URL.
 	Job, Result, Upload, URL string
 	Retracted                *Retraction
-	// SameAs are up to 10 other entities of the same content, for files that no job made.
+	// SameAs are up to 10 other entities of the same content. It is told of start nodes, and of what they used,
+	// that no job made: so an upload that is somebody's result in truth is recognised.
 	SameAs []string
 }
 
@@ -192,22 +193,23 @@ func (w *walk) show(n node) (Node, error) {
 	case n.kind == jobNode:
 		shown.Kind, shown.Job = KindJob, jobInfo(w.jobs[n.name].head)
 	default:
-		info := w.files[n.name].info
-		if err := w.s.complete(w.v, w.p, n.name, &info); err != nil {
-			return Node{}, err
+		f := w.files[n.name]
+		shown.Kind, shown.File = KindFile, &f.info
+		if w.tainted {
+			var err error
+			if f.info.Retracted, err = retraction(w.v, n.name); err != nil {
+				return Node{}, err
+			}
 		}
-		shown.Kind, shown.File = KindFile, &info
+		if f.near {
+			return shown, w.s.recognise(w.v, w.p, n.name, &f.info)
+		}
 	}
 	return shown, nil
 }
 
-// complete adds to a file whether it was retracted and, when no job made it, where else its content is.
-func (s *Service) complete(v *state.View, p auth.Principal, local string, info *FileInfo) error {
-	r, err := retraction(v, local)
-	if err != nil {
-		return err
-	}
-	info.Retracted = r
+// recognise adds to a file that no job made where else its content is.
+func (s *Service) recognise(v *state.View, p auth.Principal, local string, info *FileInfo) error {
 	if info.Job != "" || info.SHA256 == "" {
 		return nil
 	}

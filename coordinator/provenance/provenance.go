@@ -95,6 +95,7 @@ func (s *Service) record(ctx context.Context, job *jobs.Job, attempts []*state.A
 	if err := s.cfg.State.View(func(v *state.View) error { return describeState(record, v) }); err != nil {
 		return nil, fmt.Errorf("read what belongs to the record of job %s: %w", job.Id, err)
 	}
+	describeRendered(record, attempts)
 	s.describeInternal(record)
 	return record, nil
 }

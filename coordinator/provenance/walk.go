@@ -45,6 +45,7 @@ type seenFile struct {
 	shown bool   // a job that p may read tells of it
 	by    string // that job
 	page  bool
+	near  bool // a start node, or used by one
 }
 
 type edge struct {
@@ -77,6 +78,7 @@ type walk struct {
 	full     bool // no more jobs are taken in; what hangs on those that were still is
 	more     bool // more follows; with a next page unless it is lost
 	lost     bool
+	tainted  bool // something was retracted, somewhere: it is worth looking at each file
 }
 
 func (s *Service) newWalk(v *state.View, p auth.Principal, q walkQuery) *walk {
@@ -91,7 +93,12 @@ func (s *Service) newWalk(v *state.View, p auth.Principal, q walkQuery) *walk {
 
 // run walks from the start nodes.
 func (w *walk) run(starts []node) error {
-	err := w.walk(starts)
+	some, _, err := w.v.Retractions(nil, 1)
+	if err != nil {
+		return err
+	}
+	w.tainted = len(some) > 0
+	err = w.walk(starts)
 	w.markPage()
 	return err
 }
@@ -147,7 +154,7 @@ func (w *walk) start(n node) error {
 			return err
 		}
 		have := w.file(n.name, f.info)
-		have.info, have.shown, have.by = f.info, true, f.by
+		have.info, have.shown, have.by, have.near = f.info, true, f.by, true
 		have.page = have.page || w.q.from.skip == 0
 	}
 	return nil
@@ -280,6 +287,7 @@ func (w *walk) inputs(s step, j *seenJob) error {
 	for _, in := range used {
 		f := w.file(in.local, in.info)
 		w.tells(j, f, in.info)
+		f.near = f.near || s.depth == 0
 		n := node{fileNode, in.local}
 		w.edge(s.node, n, Used, in.role)
 		w.enqueue(step{n, Back, s.depth + 1})
