@@ -2,6 +2,8 @@ package attempt
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -46,7 +48,7 @@ func (a *Attempt) prepare(ctx context.Context) error {
 	if given.Inputs, err = a.place(ctx, bundle); err != nil {
 		return err
 	}
-	argv, err := a.write(bundle, given, grant.Variables)
+	argv, configs, err := a.write(bundle, given, grant.Variables)
 	if err != nil {
 		return err
 	}
@@ -55,6 +57,7 @@ func (a *Attempt) prepare(ctx context.Context) error {
 		r.Argv, r.Rule, r.MaxOut = argv, grant.Rule, grant.MaxOutput
 		r.Facts.Staged = time.Now().UTC()
 		r.Facts.Transfers = in
+		r.Facts.Configs = configs
 		r.Facts.Software, r.Facts.Image = grant.Software, grant.Image
 	})
 }
@@ -164,54 +167,81 @@ func harmless(name string) string {
 	return name
 }
 
-// write renders configuration, parameters and the wrapper, and returns the arguments of the code.
-func (a *Attempt) write(bundle *definition.Bundle, given definition.ArgvContext, site map[string]string) ([]string, error) {
+// write renders configuration, parameters and the wrapper, and returns the arguments of the code and what is told
+// of the configuration.
+func (a *Attempt) write(bundle *definition.Bundle, given definition.ArgvContext, site map[string]string) ([]string, []siteapi.Config, error) {
 	d := bundle.Definition
 	argv, err := d.Argv(given)
 	if err != nil {
-		return nil, failf(string(definition.ClassUser), "%v", err)
+		return nil, nil, failf(string(definition.ClassUser), "%v", err)
 	}
-	if err := a.writeConfig(bundle, given); err != nil {
-		return nil, err
+	configs, err := a.writeConfigs(bundle, given)
+	if err != nil {
+		return nil, nil, err
 	}
+	secrets, err := a.writeValues(d, given)
+	if err != nil {
+		return nil, nil, err
+	}
+	env, err := a.environment(d, given, site, secrets)
+	if err != nil {
+		return nil, nil, err
+	}
+	return argv, configs, a.writeWrapper(d, given, argv, env)
+}
+
+// writeValues writes the parameters, the secret ones to a file of their own, and tells whether there are such.
+func (a *Attempt) writeValues(d *definition.Definition, given definition.ArgvContext) (secret bool, err error) {
 	params, err := d.ParamsJSON(given.Values)
 	if err != nil {
-		return nil, err
+		return false, err
 	}
 	secrets, err := d.SecretsJSON(given.Values)
 	if err != nil {
-		return nil, err
+		return false, err
 	}
 	if err := os.WriteFile(a.dir.file(paramsFile), params, 0o600); err != nil {
-		return nil, transient(err)
+		return false, transient(err)
 	}
-	if secrets != nil {
-		if err := os.WriteFile(a.dir.file(secretsFile), secrets, 0o600); err != nil {
-			return nil, transient(err)
-		}
+	if secrets == nil {
+		return false, nil
 	}
-	env, err := a.environment(d, given, site, secrets != nil)
-	if err != nil {
-		return nil, err
+	if err := os.WriteFile(a.dir.file(secretsFile), secrets, 0o600); err != nil {
+		return false, transient(err)
 	}
-	return argv, a.writeWrapper(d, given, argv, env)
+	return true, nil
 }
 
-func (a *Attempt) writeConfig(bundle *definition.Bundle, given definition.ArgvContext) error {
+// writeConfigs makes the configuration files, and returns what is told of them.
+func (a *Attempt) writeConfigs(bundle *definition.Bundle, given definition.ArgvContext) ([]siteapi.Config, error) {
+	var told []siteapi.Config
 	for _, c := range bundle.Definition.Config {
 		template := bundle.File(c.Template)
 		if template == nil {
-			return failf(string(definition.ClassDefinition), "the template %s is not among the definition's files", c.Template)
+			return nil, failf(string(definition.ClassDefinition), "the template %s is not among the definition's files", c.Template)
 		}
 		text, err := bundle.Definition.RenderConfig(c, template.Data, given)
 		if err != nil {
-			return failf(string(definition.ClassUser), "%v", err)
+			return nil, failf(string(definition.ClassUser), "%v", err)
 		}
 		if err := writeNew(filepath.Join(a.dir.work(), c.File), text, 0o600); err != nil {
-			return transient(err)
+			return nil, transient(err)
 		}
+		secret, err := bundle.Definition.RendersSecret(template.Data)
+		if err != nil {
+			return nil, failf(string(definition.ClassDefinition), "read the template %s: %v", c.Template, err)
+		}
+		told = append(told, tellConfig(c.File, text, secret))
 	}
-	return nil
+	return told[:min(len(told), siteapi.MaxConfigs)], nil
+}
+
+func tellConfig(name string, text []byte, secret bool) siteapi.Config {
+	if secret {
+		return siteapi.Config{Name: name}
+	}
+	sum := sha256.Sum256(text)
+	return siteapi.Config{Name: name, SHA256: hex.EncodeToString(sum[:]), Size: int64(len(text))}
 }
 
 func (a *Attempt) writeWrapper(d *definition.Definition, given definition.ArgvContext, argv, env []string) error {

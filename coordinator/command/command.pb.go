@@ -2253,6 +2253,67 @@ func (x *Software) GetVersion() string {
 	return ""
 }
 
+// Config is a configuration file that was made for an attempt. The hash is empty where it would tell of a secret.
+type Config struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Sha256        string                 `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	Size          int64                  `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Config) Reset() {
+	*x = Config{}
+	mi := &file_coordinator_command_command_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Config) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Config) ProtoMessage() {}
+
+func (x *Config) ProtoReflect() protoreflect.Message {
+	mi := &file_coordinator_command_command_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Config.ProtoReflect.Descriptor instead.
+func (*Config) Descriptor() ([]byte, []int) {
+	return file_coordinator_command_command_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Config) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Config) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *Config) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
 // Facts are what an agent tells of an attempt; each field replaces what was known when it is set.
 type Facts struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2272,13 +2333,14 @@ type Facts struct {
 	Reason        string                 `protobuf:"bytes,14,opt,name=reason,proto3" json:"reason,omitempty"` // shown in jobInfo, e.g. why the batch system holds the job
 	Image         string                 `protobuf:"bytes,15,opt,name=image,proto3" json:"image,omitempty"`   // digest of the container image that the code ran in
 	Software      []*Software            `protobuf:"bytes,16,rep,name=software,proto3" json:"software,omitempty"`
+	Configs       []*Config              `protobuf:"bytes,17,rep,name=configs,proto3" json:"configs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Facts) Reset() {
 	*x = Facts{}
-	mi := &file_coordinator_command_command_proto_msgTypes[23]
+	mi := &file_coordinator_command_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2290,7 +2352,7 @@ func (x *Facts) String() string {
 func (*Facts) ProtoMessage() {}
 
 func (x *Facts) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_command_command_proto_msgTypes[23]
+	mi := &file_coordinator_command_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2303,7 +2365,7 @@ func (x *Facts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Facts.ProtoReflect.Descriptor instead.
 func (*Facts) Descriptor() ([]byte, []int) {
-	return file_coordinator_command_command_proto_rawDescGZIP(), []int{23}
+	return file_coordinator_command_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Facts) GetBatchSystem() string {
@@ -2418,6 +2480,13 @@ func (x *Facts) GetSoftware() []*Software {
 	return nil
 }
 
+func (x *Facts) GetConfigs() []*Config {
+	if x != nil {
+		return x.Configs
+	}
+	return nil
+}
+
 // ReportAttempt moves an open attempt forward; a state it already passed changes nothing.
 type ReportAttempt struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2432,7 +2501,7 @@ type ReportAttempt struct {
 
 func (x *ReportAttempt) Reset() {
 	*x = ReportAttempt{}
-	mi := &file_coordinator_command_command_proto_msgTypes[24]
+	mi := &file_coordinator_command_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2444,7 +2513,7 @@ func (x *ReportAttempt) String() string {
 func (*ReportAttempt) ProtoMessage() {}
 
 func (x *ReportAttempt) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_command_command_proto_msgTypes[24]
+	mi := &file_coordinator_command_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2457,7 +2526,7 @@ func (x *ReportAttempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportAttempt.ProtoReflect.Descriptor instead.
 func (*ReportAttempt) Descriptor() ([]byte, []int) {
-	return file_coordinator_command_command_proto_rawDescGZIP(), []int{24}
+	return file_coordinator_command_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ReportAttempt) GetJob() string {
@@ -2509,7 +2578,7 @@ type File struct {
 
 func (x *File) Reset() {
 	*x = File{}
-	mi := &file_coordinator_command_command_proto_msgTypes[25]
+	mi := &file_coordinator_command_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2521,7 +2590,7 @@ func (x *File) String() string {
 func (*File) ProtoMessage() {}
 
 func (x *File) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_command_command_proto_msgTypes[25]
+	mi := &file_coordinator_command_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2534,7 +2603,7 @@ func (x *File) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use File.ProtoReflect.Descriptor instead.
 func (*File) Descriptor() ([]byte, []int) {
-	return file_coordinator_command_command_proto_rawDescGZIP(), []int{25}
+	return file_coordinator_command_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *File) GetOutput() string {
@@ -2586,7 +2655,7 @@ type StageManifest struct {
 
 func (x *StageManifest) Reset() {
 	*x = StageManifest{}
-	mi := &file_coordinator_command_command_proto_msgTypes[26]
+	mi := &file_coordinator_command_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2598,7 +2667,7 @@ func (x *StageManifest) String() string {
 func (*StageManifest) ProtoMessage() {}
 
 func (x *StageManifest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_command_command_proto_msgTypes[26]
+	mi := &file_coordinator_command_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2611,7 +2680,7 @@ func (x *StageManifest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageManifest.ProtoReflect.Descriptor instead.
 func (*StageManifest) Descriptor() ([]byte, []int) {
-	return file_coordinator_command_command_proto_rawDescGZIP(), []int{26}
+	return file_coordinator_command_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *StageManifest) GetJob() string {
@@ -2665,7 +2734,7 @@ type Output struct {
 
 func (x *Output) Reset() {
 	*x = Output{}
-	mi := &file_coordinator_command_command_proto_msgTypes[27]
+	mi := &file_coordinator_command_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2677,7 +2746,7 @@ func (x *Output) String() string {
 func (*Output) ProtoMessage() {}
 
 func (x *Output) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_command_command_proto_msgTypes[27]
+	mi := &file_coordinator_command_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2690,7 +2759,7 @@ func (x *Output) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Output.ProtoReflect.Descriptor instead.
 func (*Output) Descriptor() ([]byte, []int) {
-	return file_coordinator_command_command_proto_rawDescGZIP(), []int{27}
+	return file_coordinator_command_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Output) GetId() string {
@@ -2760,7 +2829,7 @@ type Commit struct {
 
 func (x *Commit) Reset() {
 	*x = Commit{}
-	mi := &file_coordinator_command_command_proto_msgTypes[28]
+	mi := &file_coordinator_command_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2772,7 +2841,7 @@ func (x *Commit) String() string {
 func (*Commit) ProtoMessage() {}
 
 func (x *Commit) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_command_command_proto_msgTypes[28]
+	mi := &file_coordinator_command_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2785,7 +2854,7 @@ func (x *Commit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Commit.ProtoReflect.Descriptor instead.
 func (*Commit) Descriptor() ([]byte, []int) {
-	return file_coordinator_command_command_proto_rawDescGZIP(), []int{28}
+	return file_coordinator_command_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Commit) GetJob() string {
@@ -2862,7 +2931,7 @@ type FailAttempt struct {
 
 func (x *FailAttempt) Reset() {
 	*x = FailAttempt{}
-	mi := &file_coordinator_command_command_proto_msgTypes[29]
+	mi := &file_coordinator_command_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2874,7 +2943,7 @@ func (x *FailAttempt) String() string {
 func (*FailAttempt) ProtoMessage() {}
 
 func (x *FailAttempt) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_command_command_proto_msgTypes[29]
+	mi := &file_coordinator_command_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2887,7 +2956,7 @@ func (x *FailAttempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailAttempt.ProtoReflect.Descriptor instead.
 func (*FailAttempt) Descriptor() ([]byte, []int) {
-	return file_coordinator_command_command_proto_rawDescGZIP(), []int{29}
+	return file_coordinator_command_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *FailAttempt) GetJob() string {
@@ -2960,7 +3029,7 @@ type CloseAttempt struct {
 
 func (x *CloseAttempt) Reset() {
 	*x = CloseAttempt{}
-	mi := &file_coordinator_command_command_proto_msgTypes[30]
+	mi := &file_coordinator_command_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2972,7 +3041,7 @@ func (x *CloseAttempt) String() string {
 func (*CloseAttempt) ProtoMessage() {}
 
 func (x *CloseAttempt) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_command_command_proto_msgTypes[30]
+	mi := &file_coordinator_command_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2985,7 +3054,7 @@ func (x *CloseAttempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseAttempt.ProtoReflect.Descriptor instead.
 func (*CloseAttempt) Descriptor() ([]byte, []int) {
-	return file_coordinator_command_command_proto_rawDescGZIP(), []int{30}
+	return file_coordinator_command_command_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CloseAttempt) GetJob() string {
@@ -3037,7 +3106,7 @@ type AddSite struct {
 
 func (x *AddSite) Reset() {
 	*x = AddSite{}
-	mi := &file_coordinator_command_command_proto_msgTypes[31]
+	mi := &file_coordinator_command_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3049,7 +3118,7 @@ func (x *AddSite) String() string {
 func (*AddSite) ProtoMessage() {}
 
 func (x *AddSite) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_command_command_proto_msgTypes[31]
+	mi := &file_coordinator_command_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3062,7 +3131,7 @@ func (x *AddSite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddSite.ProtoReflect.Descriptor instead.
 func (*AddSite) Descriptor() ([]byte, []int) {
-	return file_coordinator_command_command_proto_rawDescGZIP(), []int{31}
+	return file_coordinator_command_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *AddSite) GetName() string {
@@ -3105,7 +3174,7 @@ type EnrolSite struct {
 
 func (x *EnrolSite) Reset() {
 	*x = EnrolSite{}
-	mi := &file_coordinator_command_command_proto_msgTypes[32]
+	mi := &file_coordinator_command_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3117,7 +3186,7 @@ func (x *EnrolSite) String() string {
 func (*EnrolSite) ProtoMessage() {}
 
 func (x *EnrolSite) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_command_command_proto_msgTypes[32]
+	mi := &file_coordinator_command_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3130,7 +3199,7 @@ func (x *EnrolSite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnrolSite.ProtoReflect.Descriptor instead.
 func (*EnrolSite) Descriptor() ([]byte, []int) {
-	return file_coordinator_command_command_proto_rawDescGZIP(), []int{32}
+	return file_coordinator_command_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *EnrolSite) GetTokenSha256() []byte {
@@ -3164,7 +3233,7 @@ type RevokeSite struct {
 
 func (x *RevokeSite) Reset() {
 	*x = RevokeSite{}
-	mi := &file_coordinator_command_command_proto_msgTypes[33]
+	mi := &file_coordinator_command_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3176,7 +3245,7 @@ func (x *RevokeSite) String() string {
 func (*RevokeSite) ProtoMessage() {}
 
 func (x *RevokeSite) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_command_command_proto_msgTypes[33]
+	mi := &file_coordinator_command_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3189,7 +3258,7 @@ func (x *RevokeSite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeSite.ProtoReflect.Descriptor instead.
 func (*RevokeSite) Descriptor() ([]byte, []int) {
-	return file_coordinator_command_command_proto_rawDescGZIP(), []int{33}
+	return file_coordinator_command_command_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RevokeSite) GetName() string {
@@ -3210,7 +3279,7 @@ type ForgetContent struct {
 
 func (x *ForgetContent) Reset() {
 	*x = ForgetContent{}
-	mi := &file_coordinator_command_command_proto_msgTypes[34]
+	mi := &file_coordinator_command_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3222,7 +3291,7 @@ func (x *ForgetContent) String() string {
 func (*ForgetContent) ProtoMessage() {}
 
 func (x *ForgetContent) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_command_command_proto_msgTypes[34]
+	mi := &file_coordinator_command_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3235,7 +3304,7 @@ func (x *ForgetContent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetContent.ProtoReflect.Descriptor instead.
 func (*ForgetContent) Descriptor() ([]byte, []int) {
-	return file_coordinator_command_command_proto_rawDescGZIP(), []int{34}
+	return file_coordinator_command_command_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ForgetContent) GetSha256() []string {
@@ -3263,7 +3332,7 @@ type ExpireRequests struct {
 
 func (x *ExpireRequests) Reset() {
 	*x = ExpireRequests{}
-	mi := &file_coordinator_command_command_proto_msgTypes[35]
+	mi := &file_coordinator_command_command_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3275,7 +3344,7 @@ func (x *ExpireRequests) String() string {
 func (*ExpireRequests) ProtoMessage() {}
 
 func (x *ExpireRequests) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_command_command_proto_msgTypes[35]
+	mi := &file_coordinator_command_command_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3288,7 +3357,7 @@ func (x *ExpireRequests) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpireRequests.ProtoReflect.Descriptor instead.
 func (*ExpireRequests) Descriptor() ([]byte, []int) {
-	return file_coordinator_command_command_proto_rawDescGZIP(), []int{35}
+	return file_coordinator_command_command_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ExpireRequests) GetBeforeUs() int64 {
@@ -3320,7 +3389,7 @@ type Retract struct {
 
 func (x *Retract) Reset() {
 	*x = Retract{}
-	mi := &file_coordinator_command_command_proto_msgTypes[36]
+	mi := &file_coordinator_command_command_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3332,7 +3401,7 @@ func (x *Retract) String() string {
 func (*Retract) ProtoMessage() {}
 
 func (x *Retract) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_command_command_proto_msgTypes[36]
+	mi := &file_coordinator_command_command_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3345,7 +3414,7 @@ func (x *Retract) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Retract.ProtoReflect.Descriptor instead.
 func (*Retract) Descriptor() ([]byte, []int) {
-	return file_coordinator_command_command_proto_rawDescGZIP(), []int{36}
+	return file_coordinator_command_command_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Retract) GetEntity() string {
@@ -3582,7 +3651,11 @@ const file_coordinator_command_command_proto_rawDesc = "" +
 	"\tsignature\x18\x03 \x01(\fR\tsignature\"8\n" +
 	"\bSoftware\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\tR\aversion\"\xc2\x04\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\"H\n" +
+	"\x06Config\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06sha256\x18\x02 \x01(\tR\x06sha256\x12\x12\n" +
+	"\x04size\x18\x03 \x01(\x03R\x04size\"\xf8\x04\n" +
 	"\x05Facts\x12!\n" +
 	"\fbatch_system\x18\x01 \x01(\tR\vbatchSystem\x12\x19\n" +
 	"\bbatch_id\x18\x02 \x01(\tR\abatchId\x12\x12\n" +
@@ -3601,7 +3674,8 @@ const file_coordinator_command_command_proto_rawDesc = "" +
 	"\ttransfers\x18\r \x03(\v2\x1c.consort.command.v1.TransferR\ttransfers\x12\x16\n" +
 	"\x06reason\x18\x0e \x01(\tR\x06reason\x12\x14\n" +
 	"\x05image\x18\x0f \x01(\tR\x05image\x128\n" +
-	"\bsoftware\x18\x10 \x03(\v2\x1c.consort.command.v1.SoftwareR\bsoftwareB\f\n" +
+	"\bsoftware\x18\x10 \x03(\v2\x1c.consort.command.v1.SoftwareR\bsoftware\x124\n" +
+	"\aconfigs\x18\x11 \x03(\v2\x1a.consort.command.v1.ConfigR\aconfigsB\f\n" +
 	"\n" +
 	"_exit_code\"\x92\x01\n" +
 	"\rReportAttempt\x12\x10\n" +
@@ -3695,7 +3769,7 @@ func file_coordinator_command_command_proto_rawDescGZIP() []byte {
 }
 
 var file_coordinator_command_command_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_coordinator_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_coordinator_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_coordinator_command_command_proto_goTypes = []any{
 	(Result_Code)(0),          // 0: consort.command.v1.Result.Code
 	(Input_Source)(0),         // 1: consort.command.v1.Input.Source
@@ -3722,20 +3796,21 @@ var file_coordinator_command_command_proto_goTypes = []any{
 	(*Transfer)(nil),          // 22: consort.command.v1.Transfer
 	(*Fragment)(nil),          // 23: consort.command.v1.Fragment
 	(*Software)(nil),          // 24: consort.command.v1.Software
-	(*Facts)(nil),             // 25: consort.command.v1.Facts
-	(*ReportAttempt)(nil),     // 26: consort.command.v1.ReportAttempt
-	(*File)(nil),              // 27: consort.command.v1.File
-	(*StageManifest)(nil),     // 28: consort.command.v1.StageManifest
-	(*Output)(nil),            // 29: consort.command.v1.Output
-	(*Commit)(nil),            // 30: consort.command.v1.Commit
-	(*FailAttempt)(nil),       // 31: consort.command.v1.FailAttempt
-	(*CloseAttempt)(nil),      // 32: consort.command.v1.CloseAttempt
-	(*AddSite)(nil),           // 33: consort.command.v1.AddSite
-	(*EnrolSite)(nil),         // 34: consort.command.v1.EnrolSite
-	(*RevokeSite)(nil),        // 35: consort.command.v1.RevokeSite
-	(*ForgetContent)(nil),     // 36: consort.command.v1.ForgetContent
-	(*ExpireRequests)(nil),    // 37: consort.command.v1.ExpireRequests
-	(*Retract)(nil),           // 38: consort.command.v1.Retract
+	(*Config)(nil),            // 25: consort.command.v1.Config
+	(*Facts)(nil),             // 26: consort.command.v1.Facts
+	(*ReportAttempt)(nil),     // 27: consort.command.v1.ReportAttempt
+	(*File)(nil),              // 28: consort.command.v1.File
+	(*StageManifest)(nil),     // 29: consort.command.v1.StageManifest
+	(*Output)(nil),            // 30: consort.command.v1.Output
+	(*Commit)(nil),            // 31: consort.command.v1.Commit
+	(*FailAttempt)(nil),       // 32: consort.command.v1.FailAttempt
+	(*CloseAttempt)(nil),      // 33: consort.command.v1.CloseAttempt
+	(*AddSite)(nil),           // 34: consort.command.v1.AddSite
+	(*EnrolSite)(nil),         // 35: consort.command.v1.EnrolSite
+	(*RevokeSite)(nil),        // 36: consort.command.v1.RevokeSite
+	(*ForgetContent)(nil),     // 37: consort.command.v1.ForgetContent
+	(*ExpireRequests)(nil),    // 38: consort.command.v1.ExpireRequests
+	(*Retract)(nil),           // 39: consort.command.v1.Retract
 }
 var file_coordinator_command_command_proto_depIdxs = []int32{
 	4,  // 0: consort.command.v1.Command.leader_started:type_name -> consort.command.v1.LeaderStarted
@@ -3749,17 +3824,17 @@ var file_coordinator_command_command_proto_depIdxs = []int32{
 	17, // 8: consort.command.v1.Command.archive_job:type_name -> consort.command.v1.ArchiveJob
 	18, // 9: consort.command.v1.Command.purge:type_name -> consort.command.v1.Purge
 	19, // 10: consort.command.v1.Command.grant_lease:type_name -> consort.command.v1.GrantLease
-	26, // 11: consort.command.v1.Command.report_attempt:type_name -> consort.command.v1.ReportAttempt
-	28, // 12: consort.command.v1.Command.stage_manifest:type_name -> consort.command.v1.StageManifest
-	30, // 13: consort.command.v1.Command.commit:type_name -> consort.command.v1.Commit
-	31, // 14: consort.command.v1.Command.fail_attempt:type_name -> consort.command.v1.FailAttempt
-	32, // 15: consort.command.v1.Command.close_attempt:type_name -> consort.command.v1.CloseAttempt
-	33, // 16: consort.command.v1.Command.add_site:type_name -> consort.command.v1.AddSite
-	34, // 17: consort.command.v1.Command.enrol_site:type_name -> consort.command.v1.EnrolSite
-	35, // 18: consort.command.v1.Command.revoke_site:type_name -> consort.command.v1.RevokeSite
-	36, // 19: consort.command.v1.Command.forget_content:type_name -> consort.command.v1.ForgetContent
-	37, // 20: consort.command.v1.Command.expire_requests:type_name -> consort.command.v1.ExpireRequests
-	38, // 21: consort.command.v1.Command.retract:type_name -> consort.command.v1.Retract
+	27, // 11: consort.command.v1.Command.report_attempt:type_name -> consort.command.v1.ReportAttempt
+	29, // 12: consort.command.v1.Command.stage_manifest:type_name -> consort.command.v1.StageManifest
+	31, // 13: consort.command.v1.Command.commit:type_name -> consort.command.v1.Commit
+	32, // 14: consort.command.v1.Command.fail_attempt:type_name -> consort.command.v1.FailAttempt
+	33, // 15: consort.command.v1.Command.close_attempt:type_name -> consort.command.v1.CloseAttempt
+	34, // 16: consort.command.v1.Command.add_site:type_name -> consort.command.v1.AddSite
+	35, // 17: consort.command.v1.Command.enrol_site:type_name -> consort.command.v1.EnrolSite
+	36, // 18: consort.command.v1.Command.revoke_site:type_name -> consort.command.v1.RevokeSite
+	37, // 19: consort.command.v1.Command.forget_content:type_name -> consort.command.v1.ForgetContent
+	38, // 20: consort.command.v1.Command.expire_requests:type_name -> consort.command.v1.ExpireRequests
+	39, // 21: consort.command.v1.Command.retract:type_name -> consort.command.v1.Retract
 	0,  // 22: consort.command.v1.Result.code:type_name -> consort.command.v1.Result.Code
 	6,  // 23: consort.command.v1.PublishDefinition.files:type_name -> consort.command.v1.BundleFile
 	8,  // 24: consort.command.v1.PublishDefinition.defaults:type_name -> consort.command.v1.Parameter
@@ -3775,20 +3850,21 @@ var file_coordinator_command_command_proto_depIdxs = []int32{
 	21, // 34: consort.command.v1.Facts.logs:type_name -> consort.command.v1.Log
 	22, // 35: consort.command.v1.Facts.transfers:type_name -> consort.command.v1.Transfer
 	24, // 36: consort.command.v1.Facts.software:type_name -> consort.command.v1.Software
-	25, // 37: consort.command.v1.ReportAttempt.facts:type_name -> consort.command.v1.Facts
-	27, // 38: consort.command.v1.StageManifest.files:type_name -> consort.command.v1.File
-	29, // 39: consort.command.v1.Commit.outputs:type_name -> consort.command.v1.Output
-	25, // 40: consort.command.v1.Commit.facts:type_name -> consort.command.v1.Facts
-	23, // 41: consort.command.v1.Commit.fragment:type_name -> consort.command.v1.Fragment
-	25, // 42: consort.command.v1.FailAttempt.facts:type_name -> consort.command.v1.Facts
-	23, // 43: consort.command.v1.FailAttempt.fragment:type_name -> consort.command.v1.Fragment
-	25, // 44: consort.command.v1.CloseAttempt.facts:type_name -> consort.command.v1.Facts
-	23, // 45: consort.command.v1.CloseAttempt.fragment:type_name -> consort.command.v1.Fragment
-	46, // [46:46] is the sub-list for method output_type
-	46, // [46:46] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	25, // 37: consort.command.v1.Facts.configs:type_name -> consort.command.v1.Config
+	26, // 38: consort.command.v1.ReportAttempt.facts:type_name -> consort.command.v1.Facts
+	28, // 39: consort.command.v1.StageManifest.files:type_name -> consort.command.v1.File
+	30, // 40: consort.command.v1.Commit.outputs:type_name -> consort.command.v1.Output
+	26, // 41: consort.command.v1.Commit.facts:type_name -> consort.command.v1.Facts
+	23, // 42: consort.command.v1.Commit.fragment:type_name -> consort.command.v1.Fragment
+	26, // 43: consort.command.v1.FailAttempt.facts:type_name -> consort.command.v1.Facts
+	23, // 44: consort.command.v1.FailAttempt.fragment:type_name -> consort.command.v1.Fragment
+	26, // 45: consort.command.v1.CloseAttempt.facts:type_name -> consort.command.v1.Facts
+	23, // 46: consort.command.v1.CloseAttempt.fragment:type_name -> consort.command.v1.Fragment
+	47, // [47:47] is the sub-list for method output_type
+	47, // [47:47] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_coordinator_command_command_proto_init() }
@@ -3821,14 +3897,14 @@ func file_coordinator_command_command_proto_init() {
 		(*Command_Retract)(nil),
 	}
 	file_coordinator_command_command_proto_msgTypes[11].OneofWrappers = []any{}
-	file_coordinator_command_command_proto_msgTypes[23].OneofWrappers = []any{}
+	file_coordinator_command_command_proto_msgTypes[24].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_coordinator_command_command_proto_rawDesc), len(file_coordinator_command_command_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   37,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

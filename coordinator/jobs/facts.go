@@ -7,6 +7,9 @@ import (
 	"consort/shared/siteapi"
 )
 
+// maxConfigName bounds the bytes of the path of a configuration file, so that facts fit into a command.
+const maxConfigName = 255
+
 // facts turns what an agent says into what the log keeps.
 func facts(f siteapi.Facts) *command.Facts {
 	c := &command.Facts{
@@ -24,6 +27,9 @@ func facts(f siteapi.Facts) *command.Facts {
 	}
 	for _, s := range f.Software {
 		c.Software = append(c.Software, &command.Software{Name: s.Name, Version: s.Version})
+	}
+	for _, r := range f.Configs[:min(len(f.Configs), siteapi.MaxConfigs)] {
+		c.Configs = append(c.Configs, &command.Config{Name: clip(r.Name, maxConfigName), Sha256: r.SHA256, Size: r.Size})
 	}
 	if f.ExitCode != nil {
 		code := int32(*f.ExitCode)

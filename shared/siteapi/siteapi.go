@@ -43,6 +43,7 @@ const (
 	MaxLiveChunk    = 256 << 10        // bytes of one live log chunk
 	MaxLog          = 64 << 20         // bytes of one stored log; of a longer one the first and last halves are kept
 	MaxProvenance   = 8 << 20          // bytes of a LogProvenance; nothing of a longer one is kept
+	MaxConfigs      = 100              // configuration files that facts tell of
 	TokenLife       = 2 * time.Minute  // life of the JWT an agent signs
 )
 
@@ -220,6 +221,15 @@ type Facts struct {
 	Reason       string     `json:"reason,omitempty"` // e.g. why the batch system lets the job wait
 	Image        string     `json:"image,omitempty"`  // digest of the container image that the code runs in
 	Software     []Software `json:"software,omitempty"`
+	Configs      []Config   `json:"configs,omitempty"` // at most MaxConfigs
+}
+
+// Config is a configuration file that was made for an attempt. Of one with the value of a secret parameter only
+// the name is told: its hash would let the value be guessed.
+type Config struct {
+	Name   string `json:"name"`             // path in the working directory
+	SHA256 string `json:"sha256,omitempty"` // empty: not told
+	Size   int64  `json:"size,omitempty"`
 }
 
 // Software is a program that a code needs, in the version that the site has.
