@@ -1,7 +1,10 @@
 package agent
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -66,6 +69,35 @@ func TestInstalledSoftware(t *testing.T) {
 	ref := w.c.Queue(w.c.Lease(code))
 	if got := w.c.WaitPhase(ref, "COMPLETED").Facts.Software; len(got) != 1 || got[0] != (siteapi.Software{Name: "astropy", Version: "6.0.1"}) {
 		t.Errorf("the facts tell of %+v", got)
+	}
+	w.c.WaitForgotten(ref)
+}
+
+// TestConfigurationIsTold: which configuration files were made, with their hashes, by the facts and signed.
+func TestConfigurationIsTold(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	code := agenttest.Code("cat a.conf b.conf >answer.txt")
+	code["a.in"] = "size = {param.size}\n"
+	code["definition.toml"] = strings.Replace(code["definition.toml"], `files = ["run.sh"]`,
+		`files = ["run.sh", "a.in"]
+config = [{ file = "a.conf", template = "a.in" }, { file = "b.conf", template = "a.in" }]`, 1) + `[[parameter]]
+name = "size"
+type = "int"
+default = 3
+`
+	ref := w.c.Queue(w.c.Lease(code))
+	j := w.c.WaitPhase(ref, "COMPLETED")
+	if got := string(w.c.Output(ref, "answer.txt")); got != "size = 3\nsize = 3\n" {
+		t.Errorf("the code read %q", got)
+	}
+	sum := sha256.Sum256([]byte("size = 3\n"))
+	want := []siteapi.Config{
+		{Name: "a.conf", SHA256: hex.EncodeToString(sum[:]), Size: 9},
+		{Name: "b.conf", SHA256: hex.EncodeToString(sum[:]), Size: 9},
+	}
+	if !slices.Equal(j.Facts.Configs, want) || !slices.Equal(j.Fragment.Facts.Configs, want) {
+		t.Errorf("told is %+v, signed %+v", j.Facts.Configs, j.Fragment.Facts.Configs)
 	}
 	w.c.WaitForgotten(ref)
 }

@@ -227,21 +227,10 @@ func (a *Attempt) writeConfigs(bundle *definition.Bundle, given definition.ArgvC
 		if err := writeNew(filepath.Join(a.dir.work(), c.File), text, 0o600); err != nil {
 			return nil, transient(err)
 		}
-		secret, err := bundle.Definition.RendersSecret(template.Data)
-		if err != nil {
-			return nil, failf(string(definition.ClassDefinition), "read the template %s: %v", c.Template, err)
-		}
-		told = append(told, tellConfig(c.File, text, secret))
+		sum := sha256.Sum256(text)
+		told = append(told, siteapi.Config{Name: c.File, SHA256: hex.EncodeToString(sum[:]), Size: int64(len(text))})
 	}
 	return told[:min(len(told), siteapi.MaxConfigs)], nil
-}
-
-func tellConfig(name string, text []byte, secret bool) siteapi.Config {
-	if secret {
-		return siteapi.Config{Name: name}
-	}
-	sum := sha256.Sum256(text)
-	return siteapi.Config{Name: name, SHA256: hex.EncodeToString(sum[:]), Size: int64(len(text))}
 }
 
 func (a *Attempt) writeWrapper(d *definition.Definition, given definition.ArgvContext, argv, env []string) error {

@@ -2253,10 +2253,10 @@ func (x *Software) GetVersion() string {
 	return ""
 }
 
-// Config is a configuration file that was made for an attempt. The hash is empty where it would tell of a secret.
+// Config is a configuration file that was made for an attempt.
 type Config struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // path in the working directory
 	Sha256        string                 `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	Size          int64                  `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
 	unknownFields protoimpl.UnknownFields

@@ -138,11 +138,13 @@ func describeConfigs(r *prov.JobRecord, d *state.Definition) {
 func describeRendered(r *prov.JobRecord, attempts []*state.Attempt) {
 	var told []*command.Config
 	for _, a := range attempts {
-		if configs := a.GetFacts().GetConfigs(); len(configs) > 0 {
-			told = configs
-		}
+		configs := a.GetFacts().GetConfigs()
 		if a.State == prov.OutcomeCommitted {
+			told = configs
 			break
+		}
+		if len(configs) > 0 {
+			told = configs
 		}
 	}
 	for _, c := range told {

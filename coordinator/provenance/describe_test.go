@@ -3,8 +3,11 @@ package provenance_test
 import (
 	"strings"
 	"testing"
+	"testing/fstest"
 
+	"consort/coordinator"
 	"consort/coordinator/coordtest"
+	"consort/coordinator/definitions"
 	"consort/shared/prov"
 	"consort/shared/siteapi"
 )
@@ -87,4 +90,67 @@ func TestRecordTellsOfDefinition(t *testing.T) {
 		`entity(ent:JOB.r.answer, […voprov:generatedAtTime=…`,
 		`wasInfluencedBy(ent:JOB.r.answer, jdl:trial.v…gd.answer, …`,
 	)
+}
+
+// configured is a definition whose code reads two configuration files.
+const configured = `format = 1
+name = "configured"
+version = "1"
+title = "Configured"
+files = ["a.in"]
+config = [{ file = "a.conf", template = "a.in" }, { file = "b.conf", template = "a.in" }]
+retry = { max = 1, on = ["site-transient"] }
+[[parameter]]
+name = "n"
+type = "int"
+default = 1
+[run]
+command = ["/bin/true"]
+[[output]]
+name = "answer"
+main = true
+file = "answer.txt"
+content_type = "text/plain"
+`
+
+// TestRecordTellsOfRenderedFiles: the files that the code of the attempt with the results read, by their hashes;
+// nothing of what the site does not tell, and of what the definition does not know.
+func TestRecordTellsOfRenderedFiles(t *testing.T) {
+	files := fstest.MapFS{
+		"configured/definition.toml": {Data: []byte(configured)},
+		"configured/a.in":            {Data: []byte("n = {param.n}\n")},
+	}
+	n := coordtest.New(t, func(c *coordinator.Config) {
+		c.Definitions = append(c.Definitions, definitions.Folder{Name: "configured", FS: files})
+	})
+	site := n.AddSite("lyon")
+	told := func(text string) siteapi.Facts {
+		return siteapi.Facts{Configs: []siteapi.Config{
+			{Name: "a.conf", SHA256: coordtest.MainOutput(text).SHA256(), Size: int64(len(text))},
+			{Name: "c.conf", SHA256: coordtest.MainOutput("foreign").SHA256()},
+		}}
+	}
+	job := n.Create("configured", "PHASE", "RUN")
+	site.Take().Fail("site-transient", "no room", told("n = 0\n"))
+	a := site.Take()
+	a.Report("running")
+	states(t, records(t, n, job), job, coordtest.MainOutput("n = 0\n").SHA256())
+	a.Commit(told("n = 1\n"), coordtest.MainOutput("main"))
+	text := records(t, n, job)
+	states(t, text, job,
+		`entity(job:JOB.c.a.conf, […fed:sha256="`+coordtest.MainOutput("n = 1\n").SHA256()+`"…`,
+		`specializationOf(job:JOB.c.a.conf, …`+coordtest.MainOutput("n = 1\n").SHA256(),
+		`entity(job:JOB.c.b.conf, [prov:type='voprov:ConfigFile'…`,
+	)
+	for _, not := range []string{"c.conf", coordtest.MainOutput("n = 0\n").SHA256()} {
+		if strings.Contains(text, not) {
+			t.Errorf("the record tells of %s", not)
+		}
+	}
+
+	failed := n.Create("configured", "PHASE", "RUN")
+	site.Take().Fail("user", "bad", siteapi.Facts{Configs: []siteapi.Config{{Name: "a.conf", SHA256: "no hash", Size: 3}}})
+	if text := records(t, n, failed); strings.Contains(text, "no hash") {
+		t.Error("what is no hash stands in the record")
+	}
 }

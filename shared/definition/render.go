@@ -42,15 +42,6 @@ func (d *Definition) RenderConfig(c ConfigFile, template []byte, ctx ArgvContext
 	return []byte(b.String()), nil
 }
 
-// RendersSecret tells whether a configuration file made from a template holds the value of a secret parameter.
-func (d *Definition) RendersSecret(template []byte) (bool, error) {
-	parts, err := parseParts(string(template))
-	return slices.ContainsFunc(parts, func(p part) bool {
-		param := d.Parameter(p.text)
-		return p.kind == paramRef && param != nil && param.Secret
-	}), err
-}
-
 // renderPart writes the values of one placeholder.
 func (d *Definition) renderPart(style Style, ctx ArgvContext, p part) (string, error) {
 	values := d.lookup(ctx, p)

@@ -224,12 +224,12 @@ type Facts struct {
 	Configs      []Config   `json:"configs,omitempty"` // at most MaxConfigs
 }
 
-// Config is a configuration file that was made for an attempt. Of one with the value of a secret parameter only
-// the name is told: its hash would let the value be guessed.
+// Config is a configuration file that was made for an attempt. No secret can be guessed from its hash: a
+// definition whose templates name secret parameters is not valid.
 type Config struct {
-	Name   string `json:"name"`             // path in the working directory
-	SHA256 string `json:"sha256,omitempty"` // empty: not told
-	Size   int64  `json:"size,omitempty"`
+	Name   string `json:"name"` // path in the working directory
+	SHA256 string `json:"sha256"`
+	Size   int64  `json:"size"`
 }
 
 // Software is a program that a code needs, in the version that the site has.
