@@ -102,7 +102,7 @@ func (w *world) query(p auth.Principal, q provenance.Query) *provenance.Answer {
 	return a
 }
 
-// valid checks that relations have both ends and that the graph can be written and read.
+// valid checks that relations have both ends, and that the graph can be written in every form and read again.
 func valid(t *testing.T, g *prov.Graph) {
 	t.Helper()
 	elements := map[prov.QName]bool{}
@@ -121,6 +121,13 @@ func valid(t *testing.T, g *prov.Graph) {
 	var text bytes.Buffer
 	if err := prov.WriteJSON(&text, g); err != nil {
 		t.Fatal(err)
+	}
+	for _, f := range prov.Formats() {
+		for _, m := range []prov.Model{prov.W3C, prov.IVOA} {
+			if err := f.Write(io.Discard, g, m); err != nil {
+				t.Errorf("%s, %s: %v", f.Name, m, err)
+			}
+		}
 	}
 	back, err := prov.ReadJSON(&text, prov.DefaultLimits())
 	if err != nil || !back.Equal(g) {

@@ -1,6 +1,12 @@
-// Package provenance gives the provenance record of a job, from the facts that the commands left in the
-// state: a pure function of them, so that a record read today and in ten years is the same. It serves what
-// package prov writes; it knows no HTTP.
+// Package provenance answers what is asked about where results come from: the record of a job, made from the facts
+// that the commands left in the state, a pure function of them, so that a record read today and in ten years is the
+// same; and, over all jobs of the federation, ancestors and descendants, who used a file, what became of one that
+// turned out wrong, how two jobs differ, and whether the evidence still holds.
+//
+// It is free of HTTP, and of formats: those are package prov's. Everybody sees what they may read; what lies between
+// stands as redacted nodes, so that no chain is cut. Questions are answered by a walk (walk.go) that reads jobs' heads,
+// specs and results by the indexes of package state, and is bounded, in pages; Query then makes the graph of it out
+// of the records of the jobs on the page (assemble.go).
 package provenance
 
 import (
