@@ -9,6 +9,7 @@ import (
 	"consort/coordinator/jobs"
 	"consort/coordinator/state"
 	"consort/shared/prov"
+	"consort/shared/siteapi"
 )
 
 // Terms of our vocabulary that answers have and records do not.
@@ -27,8 +28,11 @@ var (
 	softwareAgent = prov.QName{Prefix: "prov", Local: "SoftwareAgent"}
 )
 
-// maxMembers bounds the files of collections in one answer.
-const maxMembers = 100_000
+// Bounds of one answer.
+const (
+	maxMembers   = 100_000 // files of collections
+	maxInternals = 10      // records that codes wrote themselves, each of megabytes
+)
 
 // facts are what the record of a job is made of.
 type facts struct {
@@ -58,7 +62,8 @@ type assembly struct {
 	support   map[string]*facts   // jobs beyond it whose records tell of files on it
 	sameAs    map[string][]string // of files that no job made
 	members   int64               // how many more files of collections there is room for
-	unlisted  bool                // there was none for some
+	internals int                 // how many records of codes were read
+	cut       bool                // there was no room for all of them
 
 	whole *prov.Graph         // the records of the loaded jobs
 	keep  map[prov.QName]bool // elements of the answer
@@ -148,15 +153,32 @@ func (a *assembly) records(ctx context.Context, order []string) (*prov.Graph, er
 }
 
 func (a *assembly) record(ctx context.Context, f *facts) (*prov.Graph, error) {
-	record, err := a.s.record(ctx, f.job, f.attempts, a.members)
+	j := a.walk.jobs[f.job.Id]
+	d := detail{members: a.members, internal: j != nil && j.forth && a.toldInternal(f)}
+	record, err := a.s.record(ctx, f.job, f.attempts, d)
 	if err != nil {
 		return nil, err
 	}
 	for i := range record.Results {
 		a.members -= int64(len(record.Results[i].Members))
-		a.unlisted = a.unlisted || record.Results[i].Unlisted
+		a.cut = a.cut || a.q.Members && record.Results[i].Unlisted
 	}
 	return prov.FromRecord(*record, a.authority)
+}
+
+// toldInternal tells whether the code of a job wrote a record of its own that there is room for.
+func (a *assembly) toldInternal(f *facts) bool {
+	for _, t := range f.attempts {
+		for _, l := range t.GetFacts().GetLogs() {
+			if l.Name != siteapi.LogProvenance {
+				continue
+			}
+			a.internals++
+			a.cut = a.cut || a.internals > maxInternals
+			return a.internals <= maxInternals
+		}
+	}
+	return false
 }
 
 // choose finds the elements of the answer: nodes of the walk, and what describes them.

@@ -72,7 +72,7 @@ func (s *Service) Graph(ctx context.Context, p auth.Principal, list, id string) 
 	if err != nil {
 		return nil, err
 	}
-	record, err := s.record(ctx, job, attempts, math.MaxInt64)
+	record, err := s.record(ctx, job, attempts, everything)
 	if err != nil {
 		return nil, err
 	}
@@ -87,22 +87,32 @@ func (s *Service) Graph(ctx context.Context, p auth.Principal, list, id string) 
 	return prov.FromRecord(*record, authority)
 }
 
-// record is what is known about a job. Collections of more files than members are told without their files.
-func (s *Service) record(ctx context.Context, job *jobs.Job, attempts []*state.Attempt, members int64) (*prov.JobRecord, error) {
+// detail says how much a record tells of what may be large.
+type detail struct {
+	members  int64 // collections of more files are told without their files
+	internal bool  // with what the code told of its own provenance
+}
+
+var everything = detail{members: math.MaxInt64, internal: true}
+
+// record is what is known about a job.
+func (s *Service) record(ctx context.Context, job *jobs.Job, attempts []*state.Attempt, d detail) (*prov.JobRecord, error) {
 	record := &prov.JobRecord{Controller: prov.SoftwareRecord{Name: "consort", Version: s.cfg.Version}}
 	describeJob(record, job)
 	describeDefinition(&record.Definition, job)
 	describeValues(record, job)
 	describeAttempts(record, job, attempts)
 	describeFetched(record)
-	if err := s.describeResults(ctx, record, job, members); err != nil {
+	if err := s.describeResults(ctx, record, job, d.members); err != nil {
 		return nil, err
 	}
 	if err := s.cfg.State.View(func(v *state.View) error { return describeState(record, v) }); err != nil {
 		return nil, fmt.Errorf("read what belongs to the record of job %s: %w", job.Id, err)
 	}
 	describeRendered(record, attempts)
-	s.describeInternal(record)
+	if d.internal {
+		s.describeInternal(record)
+	}
 	return record, nil
 }
 

@@ -116,7 +116,7 @@ func (s *Service) Query(ctx context.Context, p auth.Principal, q Query) (*Answer
 		return nil, err
 	}
 	answer.Graph, err = a.graph(ctx)
-	answer.Truncated = answer.Truncated || q.Members && a.unlisted
+	answer.Truncated = answer.Truncated || a.cut
 	return answer, err
 }
 

@@ -2,7 +2,6 @@ package provenance
 
 import (
 	"context"
-	"math"
 
 	"consort/coordinator/auth"
 	"consort/coordinator/jobs"
@@ -19,6 +18,6 @@ func (s *Service) Record(ctx context.Context, p auth.Principal, list, id string)
 	if err != nil {
 		return nil, nil, err
 	}
-	record, err := s.record(ctx, job, attempts, math.MaxInt64)
+	record, err := s.record(ctx, job, attempts, everything)
 	return job, record, err
 }

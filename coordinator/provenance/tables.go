@@ -22,7 +22,7 @@ func (s *Service) Table(ctx context.Context, p auth.Principal, name string, filt
 	if err := checkTable(name, filter); err != nil {
 		return nil, err
 	}
-	a := &assembly{s: s, loaded: map[string]*facts{}, members: maxMembers}
+	a := &assembly{s: s, q: Query{Members: true}, walk: new(walk), loaded: map[string]*facts{}, members: maxMembers}
 	answer := new(Answer)
 	var order []string
 	load := func(v *state.View, id string) error {
@@ -62,7 +62,7 @@ func (s *Service) Table(ctx context.Context, p auth.Principal, name string, filt
 		return nil, err
 	}
 	answer.Graph, err = a.records(ctx, order)
-	answer.Truncated = answer.Next != "" || a.unlisted
+	answer.Truncated = answer.Next != "" || a.cut
 	return answer, err
 }
 
