@@ -3,6 +3,7 @@ package provform
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"consort/coordinator/api/fault"
 )
@@ -75,5 +76,24 @@ func FuzzNegotiate(f *testing.F) {
 		if form, err := Negotiate(accept); (err == nil) == (form.Name == "") {
 			t.Errorf("%q: %v %v", accept, form, err)
 		}
+	})
+}
+
+// TestTurns: pictures wait for their turn, and not for ever.
+func TestTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one := make(turns, 1)
+		done, err := one.take(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := one.take(t.Context()); fault.Of(err).Status != 503 {
+			t.Errorf("%v", err)
+		}
+		done()
+		if done, err = one.take(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		done()
 	})
 }

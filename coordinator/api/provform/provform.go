@@ -5,16 +5,19 @@ package provform
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"mime"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
 
 	"consort/coordinator/api/fault"
 	"consort/coordinator/api/request"
+	"consort/coordinator/jobs"
 	"consort/shared/prov"
 	"consort/shared/prov/picture"
 )
@@ -144,11 +147,39 @@ func (f Form) Send(c *fiber.Ctx, g *prov.Graph, name string, o Options) error {
 			}
 		})
 	}
+	if f.Name == PNG {
+		done, err := drawings.take(request.Context(c))
+		if err != nil {
+			return err
+		}
+		defer done()
+	}
 	var document bytes.Buffer
 	if err := f.write(&document, g, o); err != nil {
 		return drawingError(err)
 	}
 	return c.Send(document.Bytes())
+}
+
+// drawings bounds the PNG drawn at a time, each of which takes a core for a while, and tens of megabytes.
+var drawings = make(turns, 2)
+
+// drawingTime is how long a request waits for its turn to draw.
+const drawingTime = 20 * time.Second
+
+// turns lets as many in as it has room for.
+type turns chan struct{}
+
+// take waits for a turn; done ends it. It fails with jobs.ErrBusy.
+func (t turns) take(ctx context.Context) (done func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, drawingTime)
+	defer cancel()
+	select {
+	case t <- struct{}{}:
+		return func() { <-t }, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("draw a picture: %w; ask for %s, which costs less", jobs.ErrBusy, SVG)
+	}
 }
 
 // Headers sets what every answer in this form has.
