@@ -282,7 +282,12 @@ func (w *world) create(rw http.ResponseWriter, r *http.Request) {
 	}
 	w.submitted = append(w.submitted, string(body))
 	if w.made == nil {
-		w.jobs = append(w.jobs, &userapi.Job{ID: fresh, Definition: r.PathValue("name"), Phase: "COMPLETED", Created: at(200)})
+		made := &userapi.Job{ID: fresh, Definition: r.PathValue("name"), Phase: "COMPLETED", Created: at(200)}
+		if strings.Contains(string(body), "REUSE=true") {
+			made.ReusedFrom = w.computed
+		}
+		w.jobs = slices.DeleteFunc(w.jobs, func(j *userapi.Job) bool { return j.ID == fresh })
+		w.jobs = append(w.jobs, made)
 	}
 	if w.computed != "" {
 		rw.Header().Add("Link", `<`+w.URL+"/rest/periodogram/"+w.computed+`>; rel="`+userapi.RelComputed+`"`)

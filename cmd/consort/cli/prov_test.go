@@ -347,7 +347,15 @@ func TestOffer(t *testing.T) {
 	if o := w.run("job", "submit", "fold"); o.status != 0 || o.out != fresh+"\n" || !strings.Contains(o.err, "Job "+series+" was asked for the same") || !strings.Contains(o.err, "--reuse") {
 		t.Errorf("%+v", o)
 	}
+	if o := w.run("job", "submit", "fold", "--reuse", "-q"); o.status != 0 || o.err != "" {
+		t.Errorf("%+v", o)
+	}
+	w.submitted = w.submitted[:1]
 	if o := w.run("job", "submit", "fold", "--reuse"); o.status != 0 || !strings.Contains(o.err, "are those of job "+series) || !strings.Contains(w.submitted[1], "REUSE=true") {
 		t.Errorf("%+v %s", o, w.submitted)
+	}
+	w.computed = ""
+	if o := w.run("job", "submit", "fold", "--reuse"); o.status != 0 || !strings.Contains(o.err, "so this one is run") {
+		t.Errorf("%+v", o)
 	}
 }

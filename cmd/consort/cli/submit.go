@@ -104,19 +104,26 @@ func (a *App) submit(cmd *cobra.Command, name string, f *submitFlags) error {
 	if err != nil {
 		return submitError(err, &s, forgottenAt(f.inputs, err))
 	}
-	a.offer(made.Computed, f.reuse)
+	a.offer(ctx, c, &made, f.reuse)
 	name, _, _ = strings.Cut(name, "@")
 	return a.submitted(ctx, c, userapi.Ref{Definition: name, ID: made.ID}, f, timeout)
 }
 
-// offer tells of an earlier job of which the same was asked.
-func (a *App) offer(computed string, reuse bool) {
+// offer tells of an earlier job of which the same was asked, or whose results were taken over.
+func (a *App) offer(ctx context.Context, c *userapi.Client, made *userapi.Submitted, reuse bool) {
+	if !reuse {
+		if made.Computed != "" {
+			a.say("Job %s was asked for the same and has completed: its results can be fetched, or taken over with --reuse.", made.Computed)
+		}
+		return
+	}
+	job, err := c.Job(ctx, made.ID)
 	switch {
-	case computed == "":
-	case reuse:
-		a.say("The results are those of job %s, of which the same was asked.", computed)
+	case err != nil: // the job is there; how it came to its results can be seen later
+	case job.ReusedFrom != "":
+		a.say("The results are those of job %s, of which the same was asked.", job.ReusedFrom)
 	default:
-		a.say("Job %s was asked for the same and has completed: its results can be fetched, or taken over with --reuse.", computed)
+		a.say("No completed job was asked for the same, so this one is run.")
 	}
 }
 
