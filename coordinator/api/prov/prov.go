@@ -77,7 +77,7 @@ func (s *Surface) query(c *fiber.Ctx) error {
 	}
 	base := request.Base(c)
 	return q.form.Send(c, graph, fileName(answer.Focus), provform.Options{
-		Model: q.model, Direction: q.graphDirection, Attributes: q.attributes, Focus: answer.Focus, Overflow: answer.Truncated,
+		Model: q.model, Direction: q.graphDirection, Attributes: q.attributes, Focus: answer.Focus,
 		Title: "Provenance of " + shorten(strings.Join(q.IDs, ", ")),
 		Link:  func(node prov.QName) string { return provform.NodeURL(base, node, q.form.Name) },
 	})

@@ -51,8 +51,6 @@ type Options struct {
 	Focus      []prov.QName
 	// Link is the address that a node of a picture leads to.
 	Link func(prov.QName) string
-	// Overflow tells that the graph is a part of the answer.
-	Overflow bool
 }
 
 var forms = append(documents(),
