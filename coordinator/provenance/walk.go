@@ -2,6 +2,7 @@ package provenance
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"consort/coordinator/auth"
@@ -73,9 +74,10 @@ type walk struct {
 	visited  map[step]bool // depth 0
 	queue    []step
 	contents map[string]bool
-	count    int  // jobs that passed the filters
-	full     bool // no more jobs are taken in; what hangs on those that were still is
-	more     bool // more follows; with a next page unless it is lost
+	few      map[string][]string // who used files, where that is known already
+	count    int                 // jobs that passed the filters
+	full     bool                // no more jobs are taken in; what hangs on those that were still is
+	more     bool                // more follows; with a next page unless it is lost
 	lost     bool
 	tainted  bool // something was retracted, somewhere: it is worth looking at each file
 }
@@ -86,7 +88,7 @@ func (s *Service) newWalk(v *state.View, p auth.Principal, q walkQuery) *walk {
 	}
 	return &walk{
 		s: s, v: v, p: p, q: q, jobs: map[string]*seenJob{}, files: map[string]*seenFile{}, known: map[edge]bool{},
-		visited: map[step]bool{}, contents: map[string]bool{},
+		visited: map[step]bool{}, contents: map[string]bool{}, few: map[string][]string{},
 	}
 }
 
@@ -192,7 +194,7 @@ func (w *walk) job(id string, depth int, start bool) (*seenJob, error) {
 // filters must not learn when and where it ran.
 func (w *walk) wanted(j *state.Job, shown bool) bool {
 	phase := uws.Phase(j.Phase)
-	if j.CreatedUs > w.q.from.asOf || phase == uws.Pending {
+	if j.CreatedUs > w.q.from.asOf || j.QueuedUs == 0 && !j.Deleted { // a draft, or what ended as one, used nothing
 		return false
 	}
 	created := time.UnixMicro(j.CreatedUs)
@@ -313,7 +315,11 @@ func (w *walk) outputs(s step, j *seenJob) error {
 		f := w.file(n.name, info)
 		w.tells(j, f, info)
 		w.edge(n, s.node, GeneratedBy, o.Id)
-		if used[o.Id] || w.q.same {
+		taken, ok := used[o.Id]
+		if ok && !taken.More {
+			w.few[n.name] = taken.Jobs
+		}
+		if ok || w.q.same {
 			w.enqueue(step{n, Forth, s.depth + 1})
 		}
 	}
@@ -378,8 +384,11 @@ func (w *walk) expandFile(s step) error {
 	return nil
 }
 
-// uses goes on from a file to the jobs that used it.
+// uses goes on from a file to the jobs that used it, newest first.
 func (w *walk) uses(s step, f *seenFile) error {
+	if few, ok := w.few[s.name]; ok {
+		return w.fewUses(s, f, few)
+	}
 	var cursor []byte
 	for {
 		uses, next, err := w.v.UsesOf(s.name, cursor, usesPage)
@@ -401,16 +410,40 @@ func (w *walk) uses(s step, f *seenFile) error {
 	}
 }
 
+// fewUses is uses when the jobs are known already.
+func (w *walk) fewUses(s step, f *seenFile, jobs []string) error {
+	for _, job := range slices.Backward(jobs) { // ids begin with the time
+		j, err := w.job(job, s.depth+1, false)
+		if err != nil || w.full {
+			return err
+		}
+		if j == nil {
+			continue
+		}
+		in, err := roleOf(w.v, j.head, s.name)
+		if err != nil {
+			return err
+		}
+		w.used(s, f, j, in.role)
+	}
+	return nil
+}
+
 func (w *walk) use(s step, f *seenFile, job, role string) error {
 	j, err := w.job(job, s.depth+1, false)
 	if err != nil || j == nil {
 		return err
 	}
+	w.used(s, f, j, role)
+	return nil
+}
+
+// used notes that a job used a file, and goes on from the job.
+func (w *walk) used(s step, f *seenFile, j *seenJob, role string) {
 	w.tells(j, f, f.info)
-	n := node{jobNode, job}
+	n := node{jobNode, j.head.Id}
 	w.edge(n, s.node, Used, role)
 	w.enqueue(step{n, Forth, s.depth + 1})
-	return nil
 }
 
 // memberUses goes on from a collection to the jobs that used single files of it.
@@ -427,39 +460,42 @@ func (w *walk) memberUses(s step, f *seenFile) error {
 		if w.full {
 			return nil
 		}
+		j, err := w.job(u.Job, s.depth+1, false)
+		if err != nil {
+			return err
+		}
+		if j == nil {
+			continue
+		}
 		n := node{fileNode, prov.MemberID(job, result, u.Path).Local}
-		member := w.file(n.name, FileInfo{Job: job, Result: result + "/" + u.Path, Name: u.Path})
+		in, err := roleOf(w.v, j.head, n.name)
+		if err != nil {
+			return err
+		}
+		member := w.file(n.name, in.info)
 		if f.shown && !member.shown {
 			member.shown, member.by = true, f.by
 		}
 		w.edge(s.node, n, MemberOf, "")
-		used, err := w.memberRole(u.Job, n.name)
-		if err != nil {
-			return err
-		}
-		if used.local != "" {
-			member.info = used.info
-		}
-		if err := w.use(step{n, Forth, s.depth}, member, u.Job, used.role); err != nil {
-			return err
-		}
+		w.used(step{n, Forth, s.depth}, member, j, in.role)
 	}
 	return nil
 }
 
-// memberRole finds what a job says of its use of a file.
-func (w *walk) memberRole(job, local string) (input, error) {
-	head, err := w.v.Head(job)
-	if err != nil {
-		return input{}, err
-	}
-	used, err := inputsOf(w.v, head)
+// roleOf finds what a job says of its use of a file.
+func roleOf(v *state.View, j *state.Job, local string) (input, error) {
+	used, err := inputsOf(v, j)
+	var found input
 	for _, in := range used {
-		if in.local == local {
-			return in, nil
+		switch {
+		case in.local != local:
+		case found.local == "":
+			found = in
+		default: // in several roles, as state.Use has them
+			found.role += "," + in.role
 		}
 	}
-	return input{}, err
+	return found, err
 }
 
 // sameContent goes from a file to others of the same content, where that is asked for.

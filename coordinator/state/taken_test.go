@@ -10,14 +10,17 @@ import (
 func TestTaken(t *testing.T) {
 	w := newWorld(t).furnish()
 	w.completed(1)
-	for n, result := range []string{"files", "files/\uffff", "files/a", "files/b/c", "files0", "filesystem", "answer"} {
+	for n, result := range []string{"files", "files/\uffff", "files/a", "files/b/c", "files0", "filesystem", "answer", "answer", "answer", "answer", "answer", "answer", "answer", "answer", "answer"} {
 		c := createJob(n + 2)
 		c.Inputs = []*command.Input{{Name: "in", Source: command.Input_JOB, FromJob: jobID(1), FromResult: result, Sha256: sha("x"), Size: 1}}
 		w.ok(c)
 	}
 	w.view(func(v *View) error {
 		used, err := v.UsedResults(jobID(1), 100)
-		diff(t, map[string]bool{"files": true, "files0": true, "filesystem": true, "answer": true}, used)
+		diff(t, map[string]Taken{
+			"files": {[]string{jobID(2)}, true}, "files0": {[]string{jobID(6)}, false}, "filesystem": {[]string{jobID(7)}, false},
+			"answer": {[]string{jobID(8), jobID(9), jobID(10), jobID(11), jobID(12), jobID(13), jobID(14), jobID(15)}, true},
+		}, used)
 		if err != nil {
 			return err
 		}

@@ -19,6 +19,7 @@ type View struct {
 	store *Store
 	txn   *badger.Txn
 	meta  *Meta
+	taken *badger.Iterator // over tagUsedBy, made when it is first needed
 }
 
 // View calls fn with the state as it is now, and returns its error. It should not take long: what it reads
@@ -34,6 +35,11 @@ func (s *Store) View(fn func(*View) error) error {
 	s.mu.RUnlock()
 	defer h.readers.Done()
 	defer v.txn.Discard()
+	defer func() {
+		if v.taken != nil {
+			v.taken.Close()
+		}
+	}()
 	return fn(v)
 }
 
@@ -183,25 +189,45 @@ func (v *View) MemberUses(id, collection string, limit int) ([]MemberUse, error)
 	return found, err
 }
 
-// UsedResults tells which results of a job others took, whole or a file of them. It looks at up to limit of them.
-func (v *View) UsedResults(id string, limit int) (map[string]bool, error) {
+// Taken says who took a result of a job.
+type Taken struct {
+	Jobs []string // by id, at most maxTaken
+	More bool     // there are more, or jobs that took single files of it
+}
+
+// maxTaken is how many jobs Taken names.
+const maxTaken = 8
+
+// UsedResults tells which results of a job others took, drafts among them. It looks at up to limit results.
+func (v *View) UsedResults(id string, limit int) (map[string]Taken, error) {
 	prefix := newKey(tagUsedBy).raw(id)
-	it := v.txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
-	defer it.Close()
-	used := map[string]bool{}
-	for it.Seek(prefix); it.Valid() && len(used) < limit; {
-		k := it.Item().Key()
-		if len(k) < len(prefix)+2+ids.JobLen {
+	if v.taken == nil { // one for all jobs that a view asks for: to make it costs more than to use it
+		v.taken = v.txn.NewIterator(badger.IteratorOptions{Prefix: newKey(tagUsedBy)})
+	}
+	used := map[string]Taken{}
+	for v.taken.Seek(prefix); v.taken.ValidForPrefix(prefix); {
+		k := v.taken.Item().Key()
+		end := len(k) - ids.JobLen
+		if end < len(prefix)+2 {
 			return nil, corruptRecord(k, errKeyLength)
 		}
-		text := string(k[len(prefix) : len(k)-ids.JobLen-2]) // 2 bytes end a text
-		result, _, member := strings.Cut(text, "/")
-		used[result] = true
-		if member {
-			it.Seek(slices.Concat(prefix, key(result), key{'/' + 1}))
-		} else {
-			it.Seek(slices.Concat(prefix, key(result), key{0, 2}))
+		result, _, member := strings.Cut(string(k[len(prefix):end-2]), "/") // 2 bytes end a text
+		t, known := used[result]
+		if !known && len(used) == limit {
+			break
 		}
+		switch {
+		case member:
+			t.More = true
+			v.taken.Seek(slices.Concat(prefix, key(result), key{'/' + 1}))
+		case len(t.Jobs) == maxTaken:
+			t.More = true
+			v.taken.Seek(slices.Concat(prefix, key(result), key{0, 2}))
+		default:
+			t.Jobs = append(t.Jobs, string(k[end:]))
+			v.taken.Next()
+		}
+		used[result] = t
 	}
 	return used, nil
 }
