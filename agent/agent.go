@@ -135,7 +135,8 @@ func (a *Agent) open() (_ func() error, err error) {
 	a.rt = &attempt.Runtime{
 		Dir: attempts, Site: a.cfg.Site, ClusterID: a.cfg.Cluster, Key: key, Version: a.cfg.Version, System: a.cfg.Batch.System,
 		Keep: a.cfg.Keep, Journal: j, Batch: a.batch, Client: a.client, Pusher: a.pusher, Cache: cache, Chain: chain,
-		Allow: a.policy.allow, Bundles: &attempt.Bundles{}, Logger: a.logger, Look: a.lookSoon, Freed: a.freed,
+		Downloader: &staging.Downloader{Agent: "consort-agent/" + a.cfg.Version},
+		Allow:      a.policy.allow, Bundles: &attempt.Bundles{}, Logger: a.logger, Look: a.lookSoon, Freed: a.freed,
 	}
 	return closeAll, nil
 }

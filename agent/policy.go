@@ -86,10 +86,16 @@ func (p *policyFile) allow(d *definition.Definition, lease *siteapi.Lease) (atte
 	if err != nil {
 		return attempt.Grant{}, attempt.ErrUndecided // why is for the site's own eyes
 	}
+	var urls []string
+	for _, in := range lease.Inputs {
+		if in.URL != "" {
+			urls = append(urls, in.URL)
+		}
+	}
 	number, err := now.Match(policy.Request{
 		Definition: d.Name, Version: d.Version, Digest: lease.Definition.Digest, Owner: lease.Owner,
 		Cores: attempt.Cores(lease.Resources), MemoryBytes: lease.Resources.MemoryBytes,
-		Duration: time.Duration(lease.ExecutionSeconds) * time.Second,
+		Duration: time.Duration(lease.ExecutionSeconds) * time.Second, URLs: urls,
 	})
 	if err != nil {
 		return attempt.Grant{}, err
@@ -102,13 +108,15 @@ func (p *policyFile) allow(d *definition.Definition, lease *siteapi.Lease) (atte
 	return attempt.Grant{
 		Software: installed, Image: image,
 		Variables: now.Variables(software...), Rule: number, MaxOutput: int64(now.Allow[number-1].MaxOutput),
+		URLs: now.Fetch.URLs, MaxFetch: now.Fetch.Most(),
 	}, nil
 }
 
 // readiness is what a poll says of the policy.
 type readiness struct {
 	accepts []siteapi.Accept
-	drain   bool // nothing is accepted, whatever it is
+	urls    []string // that may be fetched
+	drain   bool     // nothing is accepted, whatever it is
 }
 
 func (r readiness) equal(other readiness) bool { return reflect.DeepEqual(r, other) }
@@ -126,7 +134,7 @@ func (p *policyFile) readiness() readiness {
 			MaxCores: r.MaxCores, MaxMemoryBytes: int64(r.MaxMemory), MaxSeconds: int64(r.MaxDuration.Std().Seconds()),
 		})
 	}
-	return readiness{accepts: accepts}
+	return readiness{accepts: accepts, urls: now.Fetch.URLs}
 }
 
 // watchPolicy has the coordinators hear of a changed policy soon, and not only after the poll that is held.

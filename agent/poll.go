@@ -76,7 +76,7 @@ func (a *Agent) pollOnce(ctx context.Context) (*siteapi.PollResponse, error) {
 	renew := time.AfterFunc(siteapi.MaxPollWait, cancel)
 	renew.Stop()
 	defer renew.Stop()
-	a.setHeld(&held{offered: request.Free, ready: readiness{request.Accepts, request.Drain}, renew: renew})
+	a.setHeld(&held{offered: request.Free, ready: readiness{request.Accepts, request.URLs, request.Drain}, renew: renew})
 	defer a.setHeld(nil)
 	a.freed() // what became free meanwhile
 	answer, err := a.client.Poll(ctx, request)
@@ -137,7 +137,7 @@ func (a *Agent) request() *siteapi.PollRequest {
 	ready := a.policy.readiness()
 	r := &siteapi.PollRequest{
 		Protocol: siteapi.Protocol, Boot: a.boot, Started: a.started, Version: a.cfg.Version, Batch: a.cfg.Batch.System,
-		Free: a.free(), Total: a.total(), Accepts: ready.accepts, Drain: ready.drain, Wait: int(siteapi.MaxPollWait / time.Second),
+		Free: a.free(), Total: a.total(), Accepts: ready.accepts, URLs: ready.urls, Drain: ready.drain, Wait: int(siteapi.MaxPollWait / time.Second),
 		Attempts: []siteapi.AttemptInfo{},
 	}
 	for _, at := range a.all() {

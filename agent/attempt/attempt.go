@@ -54,14 +54,15 @@ type Runtime struct {
 	System    string             // name of the batch system: local, slurm, …
 	Keep      bool               // leave the directories of ended attempts, for whoever debugs a code
 
-	Journal *journal.Journal
-	Batch   batch.Scheduler
-	Client  *client.Client
-	Pusher  Pusher
-	Cache   *staging.Cache
-	Chain   *Chain
-	Bundles *Bundles
-	Logger  *slog.Logger
+	Journal    *journal.Journal
+	Batch      batch.Scheduler
+	Client     *client.Client
+	Pusher     Pusher
+	Cache      *staging.Cache
+	Downloader *staging.Downloader
+	Chain      *Chain
+	Bundles    *Bundles
+	Logger     *slog.Logger
 
 	// Allow asks the site's policy as it is now. The error says which clause refused, or is ErrUndecided.
 	Allow func(d *definition.Definition, lease *siteapi.Lease) (Grant, error)
@@ -76,6 +77,8 @@ type Grant struct {
 	Variables map[string]string // environment that the site gives to the code: PATH and more
 	Rule      int               // position of the rule that allowed it, from 1
 	MaxOutput int64             // bytes of all outputs; 0: no limit of the site
+	URLs      []string          // patterns of what may be fetched as inputs
+	MaxFetch  int64             // bytes of one file that is fetched
 
 	Software []siteapi.Software // what the site has of what the code needs, for provenance
 	Image    string             // digest of the container image that the code runs in, for provenance

@@ -37,6 +37,9 @@ func (a *Attempt) fragment(outcome, manifestHash string, facts siteapi.Facts) (*
 		Digest: a.lease.Definition.Digest, Outcome: outcome, Argv: a.argv(), ManifestHash: manifestHash, Facts: facts, Time: now(),
 	}
 	for _, in := range a.lease.Inputs {
+		if in.URL != "" { // what came is among the facts
+			continue
+		}
 		p.Inputs = append(p.Inputs, siteapi.File{Path: in.Name, SHA256: in.SHA256, Size: in.Size})
 	}
 	return a.rt.Chain.Sign(a.rt.Key, p)

@@ -5,17 +5,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"maps"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"consort/agent/batch"
 	"consort/agent/journal"
@@ -26,7 +22,6 @@ import (
 // prepare fetches what the attempt needs and lays it out, up to the wrapper. All of it is private to the
 // attempt and can be done again.
 func (a *Attempt) prepare(ctx context.Context) error {
-	begun := time.Now().UTC()
 	bundle, err := a.bundle(ctx)
 	if err != nil {
 		return err
@@ -45,18 +40,22 @@ func (a *Attempt) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if given.Inputs, err = a.place(ctx, bundle); err != nil {
+	if err := a.placeFiles(bundle); err != nil {
 		return err
 	}
+	in, err := a.place(ctx, bundle, grant)
+	if err != nil {
+		return err
+	}
+	given.Inputs = in.paths
 	argv, configs, err := a.write(bundle, given, grant.Variables)
 	if err != nil {
 		return err
 	}
-	in := a.received(begun)
 	return a.save(journal.Submitting, a.rt.Journal.Put, func(r *record) {
 		r.Argv, r.Rule, r.MaxOut = argv, grant.Rule, grant.MaxOutput
 		r.Facts.Staged = time.Now().UTC()
-		r.Facts.Transfers = in
+		r.Facts.Transfers = in.transfers
 		r.Facts.Configs = configs
 		r.Facts.Software, r.Facts.Image = grant.Software, grant.Image
 	})
@@ -104,67 +103,17 @@ func (a *Attempt) values(d *definition.Definition) (definition.ArgvContext, erro
 	}, nil
 }
 
-// place puts files and inputs into the working directory and returns the inputs' paths there.
-func (a *Attempt) place(ctx context.Context, bundle *definition.Bundle) (map[string][]string, error) {
+// placeFiles puts the files of the definition into the working directory.
+func (a *Attempt) placeFiles(bundle *definition.Bundle) error {
 	for _, f := range bundle.Files {
 		if f.Path == definition.MainFile {
 			continue
 		}
 		if err := writeNew(filepath.Join(a.dir.work(), f.Path), f.Data, 0o400); err != nil {
-			return nil, transient(err)
+			return transient(err)
 		}
-	}
-	paths := map[string][]string{}
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(fetches)
-	for i, in := range a.lease.Inputs {
-		def := bundle.Definition.Input(in.Name)
-		if def == nil {
-			return nil, failf(string(definition.ClassSiteTransient), "the lease has an input %q that the definition does not know", in.Name)
-		}
-		at := inputPath(def, in, i)
-		paths[def.Name] = append(paths[def.Name], at)
-		g.Go(func() error { return a.placeInput(gctx, in, filepath.Join(a.dir.work(), at)) })
-	}
-	return paths, g.Wait()
-}
-
-func (a *Attempt) placeInput(ctx context.Context, in siteapi.Input, dst string) error {
-	if _, err := fetch(ctx, a.rt.Client, a.rt.Cache, a.Ref(), in.SHA256, in.Size); err != nil {
-		return fmt.Errorf("fetch input %s: %w", in.Name, err)
-	}
-	if err := os.MkdirAll(filepath.Dir(dst), 0o700); err != nil {
-		return transient(err)
-	}
-	if err := a.rt.Cache.Place(in.SHA256, dst); err != nil {
-		return fmt.Errorf("place input %s: %w", in.Name, err)
 	}
 	return nil
-}
-
-// inputPath is where an input goes, relative to the working directory. In a directory of many the user's
-// file name is kept, made harmless and distinct by a number in front.
-func inputPath(def *definition.Input, in siteapi.Input, number int) string {
-	if !strings.HasSuffix(def.File, "/") {
-		return def.File
-	}
-	return path.Join(def.File, fmt.Sprintf("%03d-%s", number, harmless(in.FileName)))
-}
-
-// harmless keeps the letters, digits, dots, hyphens and underscores of a file name, at most 100.
-func harmless(name string) string {
-	keep := func(r rune) rune {
-		if r < 0x80 && (r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r)) {
-			return r
-		}
-		return '_'
-	}
-	name = strings.Map(keep, name)
-	name = name[max(0, len(name)-100):]
-	if name == "" {
-		return "file"
-	}
-	return name
 }
 
 // write renders configuration, parameters and the wrapper, and returns the arguments of the code and what is told
@@ -285,17 +234,6 @@ func (a *Attempt) environment(d *definition.Definition, given definition.ArgvCon
 		list = append(list, name+"="+env[name])
 	}
 	return list, nil
-}
-
-// received sums up what was fetched, for provenance.
-func (a *Attempt) received(begun time.Time) []siteapi.Transfer {
-	var all []siteapi.Transfer
-	for _, in := range a.lease.Inputs {
-		all = append(all, siteapi.Transfer{
-			Name: in.Name, Bytes: in.Size, Files: 1, Protocol: "https", SHA256: in.SHA256, Start: begun, End: time.Now().UTC(),
-		})
-	}
-	return all
 }
 
 // writeNew writes a file of the working directory, and the directories above it.

@@ -49,6 +49,7 @@ type Policy struct {
 	Format      int                 `toml:"format"` // 1
 	Environment map[string]string   `toml:"environment,omitempty" comment:"for every program"`
 	Software    map[string]Software `toml:"software,omitempty" comment:"what the software names of definitions mean here"`
+	Fetch       Fetch               `toml:"fetch,omitempty" comment:"what the agent may fetch as inputs; nothing else"`
 	Allow       []Rule              `toml:"allow" comment:"what may run; everything else may not"`
 }
 
@@ -81,12 +82,13 @@ type Request struct {
 	Cores       int           // to be reserved
 	MemoryBytes int64         // to be reserved
 	Duration    time.Duration // longest run
+	URLs        []string      // of inputs to be fetched
 }
 
 // Refusal says which clause refused. It is an ErrRefused.
 type Refusal struct {
 	Rule   int    // the position of the rule in the file, from 1; 0 when no rule is for the definition
-	Clause string // the key of the clause: definition, digest, version, owners, max_cores, max_memory, max_duration, max_output
+	Clause string // the key of the clause: definition, digest, version, owners, max_cores, max_memory, max_duration, max_output, fetch.urls
 	Why    string // for people
 }
 
@@ -139,7 +141,7 @@ func Parse(file string, text []byte) (*Policy, error) {
 // emptyLimits finds clauses that are written down and empty. In a Rule that is no limit; whoever writes
 // "owners = []" or "max_cores = 0" may well mean nobody and nothing.
 func (p *Policy) emptyLimits(where *config.Positions) []problem {
-	var found []problem
+	found := p.Fetch.emptyLimits(where)
 	for i, rule := range p.Allow {
 		for _, clause := range []struct {
 			key   string
@@ -196,6 +198,11 @@ func (p *Policy) Allows(r Request) error {
 // Match returns the position, from 1, of the first rule that allows the request, for the limits that the caller
 // has to enforce, or a *Refusal.
 func (p *Policy) Match(r Request) (int, error) {
+	for _, text := range r.URLs {
+		if err := p.Fetch.allows(text); err != nil {
+			return 0, err
+		}
+	}
 	var nearest *Refusal
 	most := -1
 	for i := range p.Allow {
@@ -285,6 +292,7 @@ func (p *Policy) problems() []problem {
 			all = append(all, problem{fmt.Sprintf("allow[%d].%s", i, wrong.key), wrong.text})
 		}
 	}
+	all = append(all, p.Fetch.problems()...)
 	all = append(all, environmentProblems("environment", p.Environment)...)
 	for _, name := range slices.Sorted(maps.Keys(p.Software)) {
 		key, software := "software."+name, p.Software[name]

@@ -128,6 +128,35 @@ func TestMatch(t *testing.T) {
 	}
 }
 
+// TestFetch: URLs are asked for beside the rules, and none is fetched unless the policy names it.
+func TestFetch(t *testing.T) {
+	p, err := load(t, "format = 1\n[fetch]\nurls = ['https://archive.example.org/pub/']\nmax_size = '1 GiB'\n[[allow]]\ndefinition = 'a'\nversion = ['*']\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, why := range map[string]string{
+		"https://archive.example.org/pub/m51.fits":               "",
+		"https://archive.example.org/private/m51.fits?token=key": "https://archive.example.org/private/m51.fits?token= is not among",
+		"https://me@archive.example.org/pub/m51.fits":            "user name",
+	} {
+		err := p.Allows(Request{Definition: "a", Version: "1", URLs: []string{text}})
+		var refusal *Refusal
+		switch {
+		case why == "" && err != nil:
+			t.Errorf("%s: %v", text, err)
+		case why != "" && (!errors.As(err, &refusal) || refusal.Clause != "fetch.urls" || !strings.Contains(err.Error(), why)):
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	if p.Fetch.Most() != 1<<30 || new(Fetch).Most() != 10<<30 {
+		t.Errorf("at most %d and %d", p.Fetch.Most(), new(Fetch).Most())
+	}
+	none := &Policy{Format: Format, Allow: p.Allow}
+	if err := none.Allows(Request{Definition: "a", Version: "1", URLs: []string{"https://archive.example.org/pub/x"}}); !errors.Is(err, ErrRefused) {
+		t.Errorf("a policy that names no URL says %v", err)
+	}
+}
+
 func TestDenyByDefault(t *testing.T) {
 	p, err := load(t, "format = 1\n")
 	if err != nil {
@@ -162,6 +191,12 @@ func TestBadFiles(t *testing.T) {
 		"negative duration":     {rule("definition = 'probe'\nversion = ['1']\nmax_duration = '-1h'"), "max_duration"},
 		"variable":              {"format = 1\nenvironment = { 'A-B' = 'c' }", "environment.A-B"},
 		"variable of our own":   {"format = 1\nenvironment = { CONSORT_JOB = 'c' }", "environment.CONSORT_JOB"},
+		"a host alone":          {"format = 1\nfetch.urls = ['archive.example.org']", "fetch.urls[0]"},
+		"a name of a user":      {"format = 1\nfetch.urls = ['https://me@archive.example.org/']", "user name"},
+		"part of a host":        {"format = 1\nfetch.urls = ['https://*.example.org/']", "fetch.urls[0]"},
+		"no URLs":               {"format = 1\nfetch.urls = []", "leave it out to have nothing fetched"},
+		"no bytes":              {"format = 1\nfetch.max_size = '0 B'", "leave it out for 10 GiB"},
+		"too many URLs":         {"format = 1\nfetch.urls = [" + strings.Repeat("'https://a.org/',", siteapi.MaxURLPatterns+1) + "]", "fetch.urls"},
 		"software path":         {"format = 1\nsoftware.a.path = ['bin']", "software.a.path"},
 		"software path, colons": {"format = 1\nsoftware.a.path = ['/a:/b']", "software.a.path"},
 		"software variable":     {"format = 1\nsoftware.a.environment = { '' = 'c' }", "software.a.environment"},
@@ -191,6 +226,7 @@ func TestErrorsHaveLines(t *testing.T) {
 		rule + "[[allow]]\ndefinition = 'a'":                          {"policy.toml:6: allow[1].digest: "},
 		"format = 1\nallow = [{ definition = '*', version = ['1'] }]": {"policy.toml:2: allow[0].definition: "},
 		"format = 1\n[software.a]\npath = ['/a', 'bin']":              {"policy.toml:3: software.a.path[1]: "},
+		"format = 1\n[fetch]\nurls = ['https://a.org/',\n'x']":        {"policy.toml:4: fetch.urls[1]: "},
 		"format = 1\n[software.A-]":                                   {"policy.toml:2: software.A-: "},
 		"format = 1\n[software.a.environment]\nCONSORT_JOB = ''":      {"policy.toml:3: software.a.environment.CONSORT_JOB: "},
 		"format = 1\n[environment]\nA = 'a'\nB = \"\\u0000\"":         {"policy.toml:4: environment.B: "},
@@ -284,6 +320,9 @@ func TestRoundTrip(t *testing.T) {
 	text := rapid.StringMatching(`[ -~é]{1,20}`)
 	rapid.Check(t, func(t *rapid.T) {
 		want := &Policy{Format: Format, Environment: map[string]string{"A": text.Draw(t, "value")}}
+		if rapid.Bool().Draw(t, "fetches") {
+			want.Fetch = Fetch{URLs: []string{"https://*/", "http://127.0.0.1:8080/x/"}, MaxSize: config.Size(rapid.Int64Range(0, 1<<50).Draw(t, "size"))}
+		}
 		for range rapid.IntRange(1, 3).Draw(t, "rules") {
 			want.Allow = append(want.Allow, Rule{
 				Definition: rapid.StringMatching(`[a-z]{1,8}`).Draw(t, "definition"), Digests: []string{digestA, digestB}, Versions: []string{"1", AnyVersion},
@@ -308,6 +347,7 @@ func TestRoundTrip(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(example))
+	f.Add([]byte("format = 1\nfetch.urls = ['https://*/']\n"))
 	f.Add([]byte("format = 1\n[[allow]]\ndefinition = 'probe'\nversion = ['*']\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p, err := Parse("policy.toml", data)

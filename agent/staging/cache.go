@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -59,6 +60,13 @@ func OpenCache(cfg CacheConfig) (*Cache, error) {
 			return nil, fmt.Errorf("make the input cache: %w", err)
 		}
 	}
+	left, err := fs.Glob(os.DirFS(c.partDir()), freshPattern) // of a process that was killed
+	for _, name := range left {
+		err = errors.Join(err, os.Remove(c.part(name)))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("clean the input cache: %w", err)
+	}
 	return c, nil
 }
 
@@ -92,6 +100,34 @@ func (c *Cache) Get(ctx context.Context, sha string, size int64, fetch Fetch) (s
 		}
 	}
 }
+
+// Add keeps what write writes, which is not known before, and returns its SHA-256 and size. It fails with the
+// error of write or of the disk.
+func (c *Cache) Add(write func(w io.Writer) error) (sha string, size int64, err error) {
+	f, err := os.CreateTemp(c.partDir(), freshPattern)
+	if err != nil {
+		return "", 0, fmt.Errorf("open a fetched input: %w", err)
+	}
+	defer os.Remove(f.Name()) // unless it has got another name
+	defer f.Close()
+	w := &verifier{f: f, sum: sha256.New(), size: math.MaxInt64}
+	if err := write(w); err != nil {
+		return "", 0, err
+	}
+	if err := f.Sync(); err != nil {
+		return "", 0, fmt.Errorf("sync a fetched input: %w", err)
+	}
+	sha = hex.EncodeToString(w.sum.Sum(nil))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := os.Rename(f.Name(), c.file(sha)); err != nil {
+		return "", 0, fmt.Errorf("keep a fetched input: %w", err)
+	}
+	return sha, w.n, c.evict(sha)
+}
+
+// freshPattern names files whose SHA-256 is not known yet.
+const freshPattern = "fresh-*"
 
 // enter makes the caller the one who fetches sha, or returns what to wait for.
 func (c *Cache) enter(sha string) (busy <-chan struct{}, leave func()) {

@@ -21,13 +21,13 @@ type dialer struct {
 	proxy func(*url.URL) (*url.URL, error)
 }
 
-// environmentProxy is the proxy that HTTPS_PROXY or ALL_PROXY names, unless NO_PROXY excludes the host.
-// The variables are read at each call.
+// environmentProxy is the proxy that HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names, unless NO_PROXY excludes the
+// host. The variables are read at each call.
 func environmentProxy(u *url.URL) (*url.URL, error) {
 	conf := httpproxy.FromEnvironment()
-	if conf.HTTPSProxy == "" {
-		conf.HTTPSProxy = cmp.Or(os.Getenv("ALL_PROXY"), os.Getenv("all_proxy"))
-	}
+	all := cmp.Or(os.Getenv("ALL_PROXY"), os.Getenv("all_proxy"))
+	conf.HTTPSProxy = cmp.Or(conf.HTTPSProxy, all)
+	conf.HTTPProxy = cmp.Or(conf.HTTPProxy, all)
 	return conf.ProxyFunc()(u)
 }
 

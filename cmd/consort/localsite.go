@@ -82,13 +82,14 @@ func (s *localSite) enrolled(ctx context.Context, client *userapi.Client, base s
 	return agent.LoadConfig(file)
 }
 
-// allowPublished lets the local site run exactly what is published here now.
+// allowPublished lets the local site run exactly what is published here now, and fetch what anybody can from the
+// internet.
 func (s *localSite) allowPublished(ctx context.Context, client *userapi.Client, path string) error {
 	list, err := client.Definitions(ctx)
 	if err != nil {
 		return err
 	}
-	p := &policy.Policy{Format: policy.Format}
+	p := &policy.Policy{Format: policy.Format, Fetch: policy.Fetch{URLs: []string{"https://*/", "http://*/"}}}
 	for _, d := range list.Definitions {
 		p.Allow = append(p.Allow, policy.Rule{Definition: d.Name, Digests: []string{d.Digest}})
 	}

@@ -12,6 +12,7 @@ import (
 	"consort/shared/config"
 	"consort/shared/definition"
 	"consort/shared/ids"
+	"consort/shared/siteapi"
 )
 
 // input finds the file that stands behind a reference. A collection of an earlier job gives all its files.
@@ -29,8 +30,23 @@ func (s *Service) input(ctx context.Context, p auth.Principal, name string, ref 
 		}}, nil
 	case definition.FromJob:
 		return s.resultInput(ctx, p, name, ref)
+	case definition.FromURL:
+		return urlInput(name, ref.Ref)
 	}
-	return nil, fmt.Errorf("%w: input %s: this server does not fetch inputs by %s yet; upload the file, or give consort:<job>/<result>", ErrInvalid, name, ref.Kind)
+	return nil, fmt.Errorf("%w: input %s: this server does not find inputs by %s yet; upload the file, or give its URL or consort:<job>/<result>", ErrInvalid, name, ref.Kind)
+}
+
+// urlInput is a file that the site fetches. What it holds is known when it has been fetched.
+func urlInput(name, text string) ([]*command.Input, error) {
+	u, err := siteapi.ParseURL(text)
+	if err != nil {
+		return nil, fmt.Errorf("%w: input %s: %w", ErrInvalid, name, err)
+	}
+	in := &command.Input{Name: name, Source: command.Input_URL, Url: u.String()}
+	if base := path.Base(u.Path); base != "/" {
+		in.FileName = clip(base, 255)
+	}
+	return []*command.Input{in}, nil
 }
 
 // resultInput finds a result of an earlier job that p may read.

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"consort/coordinator/command"
+	"consort/shared/prov"
 	"consort/shared/uws"
 )
 
@@ -47,6 +48,9 @@ func (s *Service) OpenInput(j *Job, name string, n int) (*File, error) {
 	for _, in := range j.Spec.Inputs {
 		if in.Name != name {
 			continue
+		}
+		if n == 0 && in.Source == command.Input_URL {
+			return nil, fmt.Errorf("%w: the site fetches the input from %s; it is not kept here", ErrNotFound, prov.PublicURL(in.Url))
 		}
 		if n == 0 {
 			return s.openFile(j, in.FileName, in.Sha256, in.Size, in.ContentType)

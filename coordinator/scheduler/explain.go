@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"consort/coordinator/state"
+	"consort/shared/prov"
 	"consort/shared/uws"
 )
 
@@ -31,7 +32,8 @@ func (s *Scheduler) Explain(j *state.Job) string {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	online, draining, accepting, large := 0, 0, 0, 0
+	online, draining, accepting, fetching, large := 0, 0, 0, 0, 0
+	var address string // that no accepting site may fetch
 	for _, st := range s.sites {
 		if !s.online(st) {
 			continue
@@ -45,6 +47,11 @@ func (s *Scheduler) Explain(j *state.Job) string {
 			continue
 		}
 		accepting++
+		if missed := unfetched(&st.poll, w); missed != "" {
+			address = missed
+			continue
+		}
+		fetching++
 		if fits(w.capacity, st.poll.Total, st.poll.Total) {
 			large++
 		}
@@ -57,6 +64,8 @@ func (s *Scheduler) Explain(j *state.Job) string {
 		return "the sites that are online take no new work at the moment"
 	case accepting == 0:
 		return fmt.Sprintf("no site that is online accepts %s as it is asked for (%d online)", name, online)
+	case fetching == 0:
+		return fmt.Sprintf("no site that accepts %s may fetch %s", name, prov.PublicURL(address))
 	case large == 0:
 		return fmt.Sprintf("no site that accepts %s offers %d cores and %d MiB of memory", name, w.capacity.Cores, w.capacity.MemoryBytes>>20)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 	"sync"
 
 	"consort/coordinator/command"
@@ -95,6 +96,7 @@ type want struct {
 	owner                       string
 	seconds                     int64 // run limit, 0: none
 	capacity                    siteapi.Capacity
+	urls                        string // of inputs to be fetched, one a line
 }
 
 // need is what one attempt of j takes.
@@ -111,6 +113,7 @@ func (s *Scheduler) need(j *state.Active) (*want, error) {
 		}
 		w.definition, w.version, w.digest = head.Definition, head.DefinitionVersion, head.Digest
 		w.owner, w.seconds = head.Owner, head.ExecutionSeconds
+		w.urls = urlsOf(spec.Inputs)
 		r := spec.Resources
 		w.capacity.Slots = 1
 		w.capacity.Cores = max(1, int(r.GetNodes())) * max(1, int(r.GetTasks())) * max(1, int(r.GetCores()))
@@ -118,6 +121,27 @@ func (s *Scheduler) need(j *state.Active) (*want, error) {
 		return nil
 	})
 	return w, err
+}
+
+func urlsOf(inputs []*command.Input) string {
+	var urls []string
+	for _, in := range inputs {
+		if in.Source == command.Input_URL {
+			urls = append(urls, in.Url)
+		}
+	}
+	return strings.Join(urls, "\n")
+}
+
+// unfetched is the first URL of the inputs that a site may not fetch; empty when there is none.
+func unfetched(p *siteapi.PollRequest, w *want) string {
+	for text := range strings.Lines(w.urls) {
+		text = strings.TrimSuffix(text, "\n")
+		if u, err := siteapi.ParseURL(text); err != nil || !siteapi.URLAllowed(p.URLs, u) {
+			return text
+		}
+	}
+	return ""
 }
 
 // fits tells whether there is room; a site whose total of something is 0 does not count it.
@@ -146,7 +170,7 @@ func (s *Scheduler) take(w *want) (string, bool) {
 	defer s.mu.Unlock()
 	best := ""
 	for name, st := range s.sites {
-		if st.waiting == 0 || !accepts(&st.poll, w) || !fits(need, st.free, st.poll.Total) {
+		if st.waiting == 0 || !accepts(&st.poll, w) || unfetched(&st.poll, w) != "" || !fits(need, st.free, st.poll.Total) {
 			continue
 		}
 		if best == "" || st.free.Slots > s.sites[best].free.Slots ||

@@ -224,7 +224,7 @@ func makeLease(j *state.Job, spec *state.Spec, d *state.Definition) *siteapi.Lea
 	}
 	for _, in := range spec.Inputs {
 		l.Inputs = append(l.Inputs, siteapi.Input{
-			Name: in.Name, FileName: in.FileName, SHA256: in.Sha256, Size: in.Size, ContentType: in.ContentType,
+			Name: in.Name, FileName: in.FileName, URL: in.Url, SHA256: in.Sha256, Size: in.Size, ContentType: in.ContentType,
 		})
 	}
 	return l

@@ -82,6 +82,7 @@ type PollRequest struct {
 	Free     Capacity      `json:"free"`    // room for new leases
 	Total    Capacity      `json:"total"`   // what the site's policy offers at most
 	Accepts  []Accept      `json:"accepts"` // what the policy allows; nothing else is leased to the site
+	URLs     []string      `json:"urls,omitempty"` // patterns of what the agent may fetch as inputs (CheckURLPattern); none: nothing
 	Attempts []AttemptInfo `json:"attempts"`
 	Drain    bool          `json:"drain,omitempty"` // no new leases, please
 	Wait     int           `json:"wait"`            // seconds to hold the poll, at most MaxPollWait; 0: answer at once
@@ -181,7 +182,8 @@ type Parameter struct {
 type Input struct {
 	Name        string `json:"name"` // the role
 	FileName    string `json:"fileName,omitempty"`
-	SHA256      string `json:"sha256"`
+	URL         string `json:"url,omitempty"`    // to fetch it from; SHA256 and Size are not known then
+	SHA256      string `json:"sha256,omitempty"` // of what the coordinators have, at …/content
 	Size        int64  `json:"size"`
 	ContentType string `json:"contentType,omitempty"`
 }

@@ -8,9 +8,11 @@ import (
 
 	"consort/coordinator/api/provform"
 	"consort/coordinator/api/request"
+	"consort/coordinator/command"
 	"consort/coordinator/jobs"
 	"consort/coordinator/state"
 	"consort/shared/definition"
+	"consort/shared/prov"
 	"consort/shared/uws"
 	"consort/shared/votable"
 )
@@ -88,7 +90,11 @@ func parameters(j *jobs.Job, url string) []uws.Parameter {
 	}
 	seen := map[string]int{}
 	for _, in := range j.Spec.Inputs {
-		list = append(list, byReference(url, inputID(in.Name, seen[in.Name])))
+		parameter := byReference(url, inputID(in.Name, seen[in.Name]))
+		if in.Source == command.Input_URL {
+			parameter.Value = prov.PublicURL(in.Url)
+		}
+		list = append(list, parameter)
 		seen[in.Name]++
 	}
 	return list
