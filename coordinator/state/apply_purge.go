@@ -1,6 +1,8 @@
 package state
 
 import (
+	"slices"
+
 	"consort/coordinator/command"
 )
 
@@ -46,7 +48,7 @@ func (t *tx) purgeAttempts(j *Job, limit int) bool {
 		if epoch != j.CommitEpoch {
 			manifest := t.dropParts(j, newKey(tagPart).attempt(j.Id, epoch), false, limit) &&
 				t.drop(newKey(tagPartHash).attempt(j.Id, epoch), limit)
-			if !manifest || !t.dropReferences(jobHolder(j.Id, epoch), limit) {
+			if !manifest || !t.dropReferences(jobHolder(j.Id, epoch), nil, limit) {
 				break
 			}
 		}
@@ -59,10 +61,45 @@ func (t *tx) purgeAttempts(j *Job, limit int) bool {
 	return after.PurgedEpoch == last
 }
 
-// purgeFiles removes every reference: inputs, outputs, logs.
+// purgeFiles removes references: to inputs, outputs and logs. An archived job keeps what its record is read from.
 func (t *tx) purgeFiles(j *Job, limit int) bool {
-	return t.dropReferences(holder(newKey(holderJob).raw(j.Id)), limit) &&
-		t.dropReferences(holder(newKey(holderLogs).raw(j.Id)), limit)
+	var keep []holderFile
+	if !j.Deleted {
+		keep = t.recordFiles(j)
+	}
+	return t.dropReferences(holder(newKey(holderJob).raw(j.Id)), keep, limit) &&
+		t.dropReferences(holder(newKey(holderLogs).raw(j.Id)), keep, limit)
+}
+
+// holderFile is a reference: who keeps which file.
+type holderFile struct {
+	holder holder
+	sha    string
+}
+
+// logProvenance is the log in which a code tells of itself.
+const logProvenance = "provenance"
+
+// recordFiles are the files that belong to a job's record, not to its data: values of parameters that are too large
+// for a command, and what its code told of itself. There are few of them.
+func (t *tx) recordFiles(j *Job) []holderFile {
+	var files []holderFile
+	spec, a := new(Spec), new(Attempt)
+	if t.get(keySpec(j.Id), spec) {
+		for _, in := range spec.Inputs {
+			if in.Source == command.Input_PARAMETERS {
+				files = append(files, holderFile{jobHolder(j.Id, 0), in.Sha256})
+			}
+		}
+	}
+	if t.get(keyAttempt(j.Id, j.Epoch), a) {
+		for _, l := range a.GetFacts().GetLogs() {
+			if l.Name == logProvenance {
+				files = append(files, holderFile{logHolder(j.Id, j.Epoch), l.Sha256})
+			}
+		}
+	}
+	return files
 }
 
 // drop deletes the keys with a prefix; it tells whether none is left.
@@ -75,14 +112,18 @@ func (t *tx) drop(prefix key, limit int) bool {
 	return len(keys) < room
 }
 
-// dropReferences ends all references of the holders with a prefix; it tells whether none is left.
-func (t *tx) dropReferences(prefix holder, limit int) bool {
+// dropReferences ends the references of the holders with a prefix, but for the few to keep; it tells whether none is
+// left.
+func (t *tx) dropReferences(prefix holder, keep []holderFile, limit int) bool {
 	const each = 4 // keys written for one reference
 	start := newKey(tagReferenceOf).raw(string(prefix))
 	room := t.room(limit) / each
 	keys := t.keys(start, room)
 	for _, k := range keys {
 		body, sha := k[1:len(k)-32], k[len(k)-32:]
+		if slices.Contains(keep, holderFile{holder(body), hexSHA(sha)}) {
+			continue
+		}
 		t.letGo(holder(body), hexSHA(sha))
 	}
 	return len(keys) < room

@@ -181,3 +181,43 @@ func TestPurgeInSteps(t *testing.T) {
 		t.Errorf("left of the deleted job: %v", found)
 	}
 }
+
+// TestArchiveKeepsRecord: the files of an archived job go, but not those that its record is read from; deleting it
+// takes them too.
+func TestArchiveKeepsRecord(t *testing.T) {
+	w := newWorld(t).furnish()
+	record := []string{sha("large parameters"), sha("told by the code")}
+	data := []string{sha("an upload"), sha("what it said")}
+	w.complete(1, func(f *command.Facts) {
+		f.Logs = []*command.Log{
+			{Name: "stdout", Sha256: data[1], Size: 1, FullSize: 1},
+			{Name: logProvenance, Sha256: record[1], Size: 1, FullSize: 1},
+		}
+	},
+		&command.Input{Name: "in", Source: command.Input_UPLOAD, Upload: "u1", FileName: "f", Sha256: data[0], Size: 1},
+		&command.Input{Name: "*", Source: command.Input_PARAMETERS, Sha256: record[0], Size: 1},
+	)
+	kept := func(want int64, shas ...string) {
+		t.Helper()
+		w.view(func(v *View) error {
+			for _, s := range shas {
+				c, err := v.Content(s)
+				if err != nil {
+					return err
+				}
+				if c.Refs != want {
+					t.Errorf("%.8s is referred to %d times, want %d", s, c.Refs, want)
+				}
+			}
+			return nil
+		})
+	}
+	kept(1, append(record, data...)...)
+	w.ok(&command.ArchiveJob{Id: jobID(1), DueUs: maxTimeUs})
+	w.purgeAll(64)
+	kept(1, record...)
+	kept(0, data...)
+	w.ok(&command.DeleteJob{Id: jobID(1)})
+	w.purgeAll(64)
+	kept(0, append(record, data...)...)
+}
