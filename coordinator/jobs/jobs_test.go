@@ -97,7 +97,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	w.says(text, "number", "9", "nothing", "resource_cores", "64", "text")
 	text = w.post("", "/rest/fold", 400, "PHASE", "RUN", "bins", "1").Text()
 	w.says(text, "period", "series", "bins")
-	w.says(w.post("", "/rest/trial", 400, "data", "http://example.org/x").Text(), "data", "url", "consort:<job>/<result>")
+	w.says(w.post("", "/rest/trial", 400, "data", "http://me:word@example.org/x").Text(), "data", "password")
 	w.says(w.post("", "/rest/trial", 400, "data", "consort:nonsense").Text(), "data", "consort:<job>/<result>")
 	if n := len(w.list()); n != 0 {
 		t.Errorf("%d jobs were made", n)

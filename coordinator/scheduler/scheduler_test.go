@@ -269,6 +269,29 @@ func TestPolicyOfSites(t *testing.T) {
 	}
 }
 
+// TestURLsOfSites: a job goes to a site that may fetch all of its inputs; while there is none, its user learns which
+// one is missed.
+func TestURLsOfSites(t *testing.T) {
+	w := newWorld(t, func(c *coordinator.Config) { c.Contact = time.Hour })
+	job := w.run("trial", "data", "https://a.example/x?token=key", "data", "https://b.example/y")
+	for _, urls := range [][]string{nil, {"https://a.example/"}, {"https://b.example/", "http://a.example/"}, {"nonsense"}} {
+		r := w.site.PollRequest(1, 1)
+		r.URLs = urls
+		if got := poll(t, w.site, r); len(got.Leases) != 0 {
+			t.Errorf("%q: leased", urls)
+		}
+	}
+	w.reason(job, "no site that accepts trial 1.0.0 may fetch https://a.example/x?token=")
+	if reason := fmt.Sprint(w.View(job)); strings.Contains(reason, "key") {
+		t.Errorf("a key is told: %s", reason)
+	}
+	r := w.site.PollRequest(1, 10)
+	r.URLs = []string{"https://*/"}
+	if got := poll(t, w.site, r); len(got.Leases) != 1 || len(got.Leases[0].Inputs) != 2 {
+		t.Errorf("%+v", got)
+	}
+}
+
 // TestSilence: a site that does not poll is soon offline, and the job says since when.
 func TestSilence(t *testing.T) {
 	w := newWorld(t, func(c *coordinator.Config) { c.Contact = time.Millisecond })
