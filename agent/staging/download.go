@@ -25,6 +25,9 @@ var (
 	ErrTooLarge = errors.New("the file is too large")
 )
 
+// errIdle ends a download that does not go on.
+var errIdle = errors.New("nothing came from the server")
+
 const (
 	maxRedirects = 5
 	idleDownload = time.Minute // without a byte
@@ -66,7 +69,7 @@ func (d *Downloader) get(ctx context.Context, u *url.URL, rules Rules, w io.Writ
 	idle := cmp.Or(d.Idle, idleDownload)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	watchdog := time.AfterFunc(idle, func() { cancel(fmt.Errorf("nothing came for %v: %w", idle, context.DeadlineExceeded)) })
+	watchdog := time.AfterFunc(idle, func() { cancel(fmt.Errorf("%w: for %v", errIdle, idle)) })
 	defer watchdog.Stop()
 
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)

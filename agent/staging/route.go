@@ -3,11 +3,11 @@ package staging
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"slices"
 	"syscall"
 	"time"
@@ -27,59 +27,56 @@ type route struct {
 func (r *route) RoundTrip(req *http.Request) (*http.Response, error) {
 	via, err := environmentProxy(req.URL)
 	if err != nil {
-		return nil, fmt.Errorf("choose a proxy: %w", err)
+		return nil, errProxy // the error itself repeats the variable, perhaps with a password
 	}
+	host, named := req.URL.Hostname(), siteapi.HostNamed(r.rules.URLs, req.URL)
 	t := &http.Transport{
 		TLSClientConfig:        r.tls,
 		TLSHandshakeTimeout:    15 * time.Second,
 		DisableKeepAlives:      true,
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: 256 << 10,
-		DialContext:            r.dial,
+		DialContext:            guarded(host, named),
 	}
 	if via != nil {
-		if ip, err := netip.ParseAddr(req.URL.Hostname()); err == nil && !r.rules.reach(req.URL.Hostname(), ip) {
+		if ip, err := netip.ParseAddr(host); err == nil && !reachable(host, named, ip) {
 			return nil, private(ip)
 		}
-		t.Proxy = func(*http.Request) (*url.URL, error) { return via, nil }
+		t.Proxy = http.ProxyURL(via)
 		t.DialContext = (&net.Dialer{Timeout: dialTimeout}).DialContext
 	}
 	return t.RoundTrip(req)
 }
 
+// errProxy says that the variables which name the proxy are malformed.
+var errProxy = errors.New("the site's proxy is misconfigured")
+
 const dialTimeout = 20 * time.Second
 
-// dial looks at an address when the name has been resolved and nothing is sent yet.
-func (r *route) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return nil, err
-	}
+// guarded dials, and looks at an address when the name of the host has been resolved and nothing is sent yet.
+func guarded(host string, named bool) func(ctx context.Context, network, addr string) (net.Conn, error) {
 	d := &net.Dialer{Timeout: dialTimeout, Control: func(_, address string, _ syscall.RawConn) error {
 		to, err := netip.ParseAddrPort(address)
 		if err != nil {
 			return err
 		}
-		if !r.rules.reach(host, to.Addr()) {
+		if !reachable(host, named, to.Addr()) {
 			return private(to.Addr())
 		}
 		return nil
 	}}
-	return d.DialContext(ctx, network, addr)
+	return d.DialContext
 }
 
 func private(ip netip.Addr) error {
 	return fmt.Errorf("%w: %s is not a public address", ErrNotAllowed, ip.Unmap())
 }
 
-// reach tells whether a host may be connected to at an address: a public one, or a private one that the policy
-// names as it is, as 127.0.0.1 or localhost.
-func (r *Rules) reach(host string, ip netip.Addr) bool {
+// reachable tells whether a host may be connected to at an address: a public one, or a private one of a host that
+// the policy names as it is, as 127.0.0.1 or localhost.
+func reachable(host string, named bool, ip netip.Addr) bool {
 	ip = ip.Unmap()
-	if public(ip) {
-		return true
-	}
-	return (host == ip.String() || host == "localhost" && ip.IsLoopback()) && siteapi.HostNamed(r.URLs, host)
+	return public(ip) || named && (host == ip.String() || host == "localhost" && ip.IsLoopback())
 }
 
 // translated are IPv6 addresses that end in the IPv4 address which they stand for (RFC 6052, section 2.1).

@@ -135,23 +135,20 @@ func parsePattern(pattern string) (*url.URL, error) {
 
 // URLAllowed tells whether one of the patterns stands for u, which ParseURL has read. A pattern that is none
 // stands for nothing.
-func URLAllowed(patterns []string, u *url.URL) bool {
+func URLAllowed(patterns []string, u *url.URL) bool { return urlMatches(patterns, u, true) }
+
+// HostNamed tells whether one of the patterns stands for u and has its very host, not AnyHost.
+func HostNamed(patterns []string, u *url.URL) bool { return urlMatches(patterns, u, false) }
+
+func urlMatches(patterns []string, u *url.URL, anyHost bool) bool {
 	return slices.ContainsFunc(patterns, func(text string) bool {
 		p, err := parsePattern(text)
-		if err != nil || p.Scheme != u.Scheme || p.Host != AnyHost && p.Host != u.Host {
+		if err != nil || p.Scheme != u.Scheme || p.Host != u.Host && !(anyHost && p.Host == AnyHost) {
 			return false
 		}
 		if strings.HasSuffix(p.Path, "/") {
 			return strings.HasPrefix(u.Path, p.Path)
 		}
 		return u.Path == p.Path
-	})
-}
-
-// HostNamed tells whether one of the patterns has this very host, and not only AnyHost.
-func HostNamed(patterns []string, host string) bool {
-	return slices.ContainsFunc(patterns, func(text string) bool {
-		p, err := parsePattern(text)
-		return err == nil && p.Host != AnyHost && p.Hostname() == host
 	})
 }

@@ -88,10 +88,16 @@ func TestURLAllowed(t *testing.T) {
 }
 
 func TestHostNamed(t *testing.T) {
-	patterns := []string{"https://*/", "http://[::1]:80/", "http://localhost:8080/x"}
-	for host, want := range map[string]bool{"::1": true, "localhost": true, "127.0.0.1": false, "any.invalid": false} {
-		if got := HostNamed(patterns, host); got != want {
-			t.Errorf("%s: %v", host, got)
+	patterns := []string{"https://*/", "http://[::1]:80/", "http://localhost:8080/x/"}
+	for text, want := range map[string]bool{
+		"http://[::1]/": true, "http://localhost:8080/x/y": true, "http://localhost:8080/y": false, "https://localhost:8080/x/y": false, "https://a.org/": false,
+	} {
+		u, err := ParseURL(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := HostNamed(patterns, u); got != want {
+			t.Errorf("%s: %v", text, got)
 		}
 	}
 }
