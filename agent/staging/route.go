@@ -3,7 +3,6 @@ package staging
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -27,7 +26,7 @@ type route struct {
 func (r *route) RoundTrip(req *http.Request) (*http.Response, error) {
 	via, err := environmentProxy(req.URL)
 	if err != nil {
-		return nil, errProxy // the error itself repeats the variable, perhaps with a password
+		return nil, fmt.Errorf("choose a proxy: %w", err)
 	}
 	host, named := req.URL.Hostname(), siteapi.HostNamed(r.rules.URLs, req.URL)
 	t := &http.Transport{
@@ -47,9 +46,6 @@ func (r *route) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	return t.RoundTrip(req)
 }
-
-// errProxy says that the variables which name the proxy are malformed.
-var errProxy = errors.New("the site's proxy is misconfigured")
 
 const dialTimeout = 20 * time.Second
 
