@@ -25,8 +25,7 @@ import (
 // TestProvenanceFormats lets third parties judge the provenance of jobs of every fate, in every form and of every
 // answer: the record of a job, and what ProvSAP says of it by default.
 func TestProvenanceFormats(t *testing.T) {
-	needPython(t, "prov, jsonschema, rdflib, lxml")
-	testenv.Need(t, "xmllint", "stilts", "rapper", "rsvg-convert", "node")
+	needJudges(t)
 	u := newDev(t, "").in(t)
 	j := &judge{user: u, dir: t.TempDir()}
 	for name, ref := range u.fates() {
@@ -39,13 +38,25 @@ func TestProvenanceFormats(t *testing.T) {
 				"DESCRIPTIONS": {"2"}, "RESPONSEFORMAT": {provsapNames[form]}}.Encode()
 		})
 	}
+	j.validate(t)
+	t.Run("secret", j.noSecret)
+}
+
+// needJudges skips a test without the programs of validate.
+func needJudges(t *testing.T) {
+	t.Helper()
+	needPython(t, "prov, jsonschema, rdflib, lxml")
+	testenv.Need(t, "xmllint", "stilts", "rapper", "rsvg-convert", "node")
+}
+
+// validate lets third parties judge all answers.
+func (j *judge) validate(t *testing.T) {
 	t.Run("python", j.python)
 	t.Run("xmllint", func(t *testing.T) { schemas.Validate(t, schemas.ProvXML, j.documents(t, ".xml")...) })
 	t.Run("votlint", j.votlint)
 	t.Run("rapper", func(t *testing.T) { j.each(t, ".ttl", "rapper", "-q", "-c", "-i", "turtle") })
 	t.Run("pictures", j.pictures)
 	t.Run("crates", j.crates)
-	t.Run("secret", j.noSecret)
 }
 
 // provsapNames are the values of RESPONSEFORMAT by the name of the resource below a job.

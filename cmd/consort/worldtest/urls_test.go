@@ -105,6 +105,14 @@ func TestInputsByURL(t *testing.T) {
 	if strings.Contains(s.logs(), "urlkey") {
 		t.Error("the key of the URL is in the logs")
 	}
+	t.Run("formats", func(t *testing.T) {
+		needJudges(t)
+		j := &judge{user: s.in(t), dir: t.TempDir()}
+		for name, ref := range map[string]userapi.Ref{"first": waiting, "later": later, "refused": refused} {
+			j.take(name, func(form string) string { return at(ref, "/"+form) })
+		}
+		j.validate(t)
+	})
 }
 
 // usedBy checks which jobs used an entity.
