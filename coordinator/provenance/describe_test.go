@@ -139,7 +139,6 @@ func TestRecordTellsOfRenderedFiles(t *testing.T) {
 	text := records(t, n, job)
 	states(t, text, job,
 		`entity(job:JOB.c.a.conf, […fed:sha256="`+coordtest.MainOutput("n = 1\n").SHA256()+`"…`,
-		`specializationOf(job:JOB.c.a.conf, …`+coordtest.MainOutput("n = 1\n").SHA256(),
 		`entity(job:JOB.c.b.conf, [prov:type='voprov:ConfigFile'…`,
 	)
 	for _, not := range []string{"c.conf", coordtest.MainOutput("n = 0\n").SHA256()} {
@@ -152,5 +151,38 @@ func TestRecordTellsOfRenderedFiles(t *testing.T) {
 	site.Take().Fail("user", "bad", siteapi.Facts{Configs: []siteapi.Config{{Name: "a.conf", SHA256: "no hash", Size: 3}}})
 	if text := records(t, n, failed); strings.Contains(text, "no hash") {
 		t.Error("what is no hash stands in the record")
+	}
+}
+
+// TestVerifyReads: what a site signed of the inputs it fetched and the files it made cannot be told otherwise later.
+func TestVerifyReads(t *testing.T) {
+	w := newWorld(t)
+	facts := func(fetched, made string) siteapi.Facts {
+		return siteapi.Facts{
+			Transfers: []siteapi.Transfer{
+				{Name: "data", SHA256: coordtest.MainOutput(fetched).SHA256(), Files: 1, Protocol: "https"},
+				{Out: true, Files: 1, Protocol: "sftp"},
+			},
+			Configs: []siteapi.Config{{Name: "a.conf", SHA256: coordtest.MainOutput(made).SHA256()}},
+		}
+	}
+	for _, c := range []struct{ fetched, made, bad string }{
+		{"fetched", "made", ""}, {"other", "made", "attempt 1: what was read"}, {"fetched", "other", "attempt 1: what was read"},
+	} {
+		job := w.create("")
+		a := w.site.Take()
+		request := a.Stage(coordtest.MainOutput("x"))
+		request.Facts = facts(c.fetched, c.made)
+		request.Fragment = a.Sign("committed", request.Hash, facts("fetched", "made"))
+		if status, problem := w.site.Call(a.Path()+"/commit", request, nil); problem != nil {
+			t.Fatalf("%d %s", status, problem.Message)
+		}
+		report, err := w.Verify(t.Context(), operator, job)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bad := strings.Join(failing(report), ", "); bad != c.bad {
+			t.Errorf("told %q and %q: %q", c.fetched, c.made, bad)
+		}
 	}
 }

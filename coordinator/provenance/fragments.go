@@ -193,6 +193,37 @@ func (e *evidence) compare(r *Report, what string, a *state.Attempt, p *siteapi.
 	}
 	signed, kept := signedInputs(p.Inputs), e.inputs()
 	check("inputs", slices.Equal(signed, kept), signed, kept)
+	if signed, kept := signedReads(p.Facts), keptReads(f); len(signed) > 0 {
+		check("what was read", slices.Equal(signed, kept), signed, kept)
+	}
+}
+
+// signedReads are the SHA-256 of what an attempt fetched, and of the configuration files that it made.
+func signedReads(f siteapi.Facts) []string {
+	var all []string
+	for _, t := range f.Transfers {
+		if !t.Out {
+			all = append(all, t.SHA256)
+		}
+	}
+	for _, c := range f.Configs {
+		all = append(all, c.SHA256)
+	}
+	return all
+}
+
+// keptReads are the same as the state has them.
+func keptReads(f *command.Facts) []string {
+	var all []string
+	for _, t := range f.GetTransfers() {
+		if !t.Out {
+			all = append(all, t.Sha256)
+		}
+	}
+	for _, c := range f.GetConfigs() {
+		all = append(all, c.Sha256)
+	}
+	return all
 }
 
 // manifestHash is what the site made of the parts, made again.
