@@ -29,8 +29,8 @@ var ErrURL = errors.New("not a URL that can be fetched")
 // in small letters and without the scheme's own port, without a fragment. What could be taken for another
 // address by somebody on the way is refused, and so is a URL with a user name or a password, as URLs are recorded.
 func ParseURL(text string) (*url.URL, error) {
-	if len(text) > MaxURL {
-		return nil, fmt.Errorf("%w: it has %d bytes, at most %d are allowed", ErrURL, len(text), MaxURL)
+	if err := checkLength(text); err != nil {
+		return nil, err
 	}
 	u, err := url.Parse(text)
 	if err != nil {
@@ -54,7 +54,14 @@ func ParseURL(text string) (*url.URL, error) {
 	if strings.Contains(u.Path, `\`) || slices.ContainsFunc(strings.Split(u.Path, "/"), isDots) {
 		return nil, fmt.Errorf(`%w: its path must not hold "\", "." or ".."`, ErrURL)
 	}
-	return u, nil
+	return u, checkLength(u.String()) // escapes make it longer
+}
+
+func checkLength(text string) error {
+	if len(text) > MaxURL {
+		return fmt.Errorf("%w: it has %d bytes, at most %d are allowed", ErrURL, len(text), MaxURL)
+	}
+	return nil
 }
 
 // isDots tells whether a segment of a path leads elsewhere, for some servers also with parameters behind it.

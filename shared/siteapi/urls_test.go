@@ -44,7 +44,8 @@ func TestParseURL(t *testing.T) {
 		`https://a.org/data\..\x`:       "path",
 		"https://a.org/\x00":            "malformed",
 		"https://a.org:port/":           "malformed",
-		"https://a.org/" + strings.Repeat("x", MaxURL): "bytes",
+		"https://a.org/" + strings.Repeat("ü", MaxURL/2-10): "bytes",
+		"https://a.org/" + strings.Repeat("x", MaxURL):      "bytes",
 	} {
 		if u, err := ParseURL(text); !errors.Is(err, ErrURL) || !strings.Contains(err.Error(), why) {
 			t.Errorf("%.60q: got %v, %v", text, u, err)
