@@ -251,7 +251,8 @@ func (s *Server) records(guard *auth.Guard) (*provenance.Service, error) {
 		return nil, fmt.Errorf("make a secret of the host key: %w", err)
 	}
 	return provenance.New(provenance.Config{
-		Jobs: s.jobs, Log: s.ledger, State: s.state, Files: s.files, Guard: guard, Version: s.cfg.Version, Secret: secret.Blob,
+		Jobs: s.jobs, Definitions: s.definitions, Log: s.ledger, State: s.state, Files: s.files, Guard: guard,
+		Version: s.cfg.Version, Secret: secret.Blob,
 	}), nil
 }
 

@@ -30,7 +30,7 @@ func userOf(owner string) prov.QName {
 	return prov.UserID(owner)
 }
 
-// expandFound goes from an agent, or a definition, to the jobs of it that p may read.
+// expandFound goes from an agent, a definition or software to the jobs of it that p may read.
 func (w *walk) expandFound(s step) error {
 	by, values, ok := discovery(s.node)
 	if !ok {
@@ -69,11 +69,16 @@ func (w *walk) expandFound(s step) error {
 	return nil
 }
 
-// discovery tells how the jobs of an agent or a definition are found; false for agents of all of them.
+// discovery tells how the jobs of an agent, a definition or software are found; false for agents that no jobs are
+// found by.
 func discovery(n node) (by state.Discovery, values []string, ok bool) {
-	if n.kind == definitionNode {
+	switch n.kind {
+	case definitionNode:
 		name, version := definitionOf(n.name)
 		return state.ByDefinition, []string{name + "@" + version}, true
+	case softwareNode:
+		name, version, ok := softwareOf(n.name)
+		return state.BySoftware, []string{name, version}, ok
 	}
 	what, rest, _ := strings.Cut(n.name, ".")
 	switch what {

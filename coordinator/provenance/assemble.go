@@ -17,6 +17,7 @@ var (
 	typeRedacted  = prov.QName{Prefix: "fed", Local: "Redacted"}
 	typeJob       = prov.QName{Prefix: "fed", Local: "Job"}
 	typeContent   = prov.QName{Prefix: "fed", Local: "Content"}
+	typeSoftware  = prov.QName{Prefix: "fed", Local: "Software"}
 	nameDeleted   = prov.QName{Prefix: "fed", Local: "deleted"}
 	nameSHA256    = prov.QName{Prefix: "fed", Local: "sha256"}
 	nameSameAs    = prov.QName{Prefix: "fed", Local: "sameContentAs"}
@@ -25,6 +26,7 @@ var (
 	uwsPhase      = prov.QName{Prefix: "uws", Local: "phase"}
 	voprovDataset = prov.QName{Prefix: "voprov", Local: "DatasetEntity"}
 	voprovName    = prov.QName{Prefix: "voprov", Local: "name"}
+	voprovVersion = prov.QName{Prefix: "voprov", Local: "version"}
 	softwareAgent = prov.QName{Prefix: "prov", Local: "SoftwareAgent"}
 )
 
@@ -55,17 +57,18 @@ type assembly struct {
 	s         *Service
 	q         Query
 	walk      *walk
-	focus     []prov.QName
+	focus     []target
 	first     bool // page
 	authority string
-	loaded    map[string]*facts   // jobs of the page
-	support   map[string]*facts   // jobs beyond it whose records tell of files on it
-	sameAs    map[string][]string // of files that no job made
-	members   int64               // how many more files of collections there is room for
-	internals int                 // how many records of codes were read
-	cut       bool                // there was no room for all of them
+	loaded    map[string]*facts        // jobs of the page
+	support   map[string]*facts        // jobs beyond it whose records tell of files on it
+	sameAs    map[string][]string      // of files that no job made
+	members   int64                    // how many more files of collections there is room for
+	internals int                      // how many records of codes were read
+	cut       bool                     // there was no room for all of them
+	plans     []*prov.DefinitionRecord // that were asked for, or whose makers were
 
-	whole *prov.Graph         // the records of the loaded jobs
+	whole *prov.Graph         // the records of the loaded jobs, and the plans
 	keep  map[prov.QName]bool // elements of the answer
 }
 
@@ -73,6 +76,12 @@ type assembly struct {
 func (a *assembly) load(v *state.View) error {
 	_, a.authority = v.Cluster()
 	a.loaded, a.support, a.sameAs = map[string]*facts{}, map[string]*facts{}, map[string][]string{}
+	var err error
+	for _, t := range a.focus {
+		if a.plans, err = a.s.plans(v, t.node, a.plans); err != nil {
+			return err
+		}
+	}
 	w := a.walk
 	for _, n := range w.order {
 		if n.kind != jobNode || !w.onPage(n) || !w.shown(n) || w.jobs[n.name].head.Deleted {
@@ -116,6 +125,15 @@ func (a *assembly) graph(ctx context.Context) (*prov.Graph, error) {
 	var err error
 	if a.whole, err = a.records(ctx, order); err != nil {
 		return nil, err
+	}
+	for _, d := range a.plans {
+		plan, err := prov.FromDefinition(*d, a.authority)
+		if err == nil {
+			err = a.whole.Merge(plan)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("add definition %s: %w", d.Name, err)
+		}
 	}
 	out, err := prov.New(a.whole.Namespaces()...)
 	if err != nil {
@@ -196,6 +214,9 @@ func (a *assembly) choose() error {
 	if a.q.Depth == 0 {
 		return nil
 	}
+	for _, d := range a.plans {
+		a.keep[prov.DefinitionID(d.Name, d.Version)] = true
+	}
 	for r := range a.whole.Records(prov.Activity) {
 		if a.describesActivity(r.ID) {
 			a.keep[r.ID] = true
@@ -212,22 +233,20 @@ func (a *assembly) choose() error {
 
 // pin keeps what was asked for by name, also where the options leave its like out.
 func (a *assembly) pin() error {
-	for _, q := range a.focus {
-		n, _ := nodeOf(q)
-		found := n.kind == fileNode || n.kind == contentNode || n.kind == agentNode || !a.first || a.walk.jobs[n.name] != nil && n.qname() == q
-		for k := prov.Entity; !found && k <= prov.Membership; k++ {
-			_, found = a.whole.Get(k, q)
+	for _, t := range a.focus {
+		if a.q.Depth == 0 {
+			delete(a.keep, t.qname()) // a part alone may be asked for
 		}
-		if !found && n.kind == definitionNode && a.q.Depth == 0 {
-			found = true
+	}
+	for _, t := range a.focus {
+		found := !a.first || t.asked == t.qname() && (t.kind != jobNode || a.walk.jobs[t.name] != nil)
+		for k := prov.Entity; !found && k <= prov.Membership; k++ {
+			_, found = a.whole.Get(k, t.asked)
 		}
 		if !found {
-			return fmt.Errorf("%w: nothing has the id %.100q", ErrNotFound, q)
+			return fmt.Errorf("%w: nothing has the id %.100q", ErrNotFound, t.asked)
 		}
-		if a.q.Depth == 0 && n.kind == jobNode {
-			delete(a.keep, n.qname()) // a part alone was asked for
-		}
-		a.keep[q] = true
+		a.keep[t.asked] = true
 	}
 	return nil
 }
@@ -471,22 +490,18 @@ func (a *assembly) content(out *prov.Graph, sha string, entity prov.QName) error
 
 // completeFocus states start nodes that are no jobs and no files.
 func (a *assembly) completeFocus(out *prov.Graph) error {
-	for _, q := range a.focus {
-		n, _ := nodeOf(q)
+	for _, t := range a.focus {
 		var err error
-		switch n.kind {
+		switch t.kind {
 		case contentNode:
-			err = a.contentFocus(out, n.name)
+			err = a.contentFocus(out, t.name)
 		case agentNode:
-			if _, ok := out.Get(prov.Agent, q); !ok {
-				err = out.Add(a.agent(n))
+			if _, ok := out.Get(prov.Agent, t.asked); !ok {
+				err = out.Add(a.agent(t.node))
 			}
-		case definitionNode:
-			if _, ok := out.Get(prov.Entity, q); !ok {
-				name, version := definitionOf(n.name)
-				err = out.Add(prov.Record{Kind: prov.Entity, ID: n.qname(), Attrs: []prov.Attr{
-					{Name: provType, Value: prov.Name(prov.QName{Prefix: "prov", Local: "Plan"})},
-					{Name: voprovName, Value: prov.String(name)}, {Name: prov.QName{Prefix: "voprov", Local: "version"}, Value: prov.String(version)}}})
+		case softwareNode:
+			if _, ok := out.Get(prov.Entity, t.asked); !ok {
+				err = out.Add(software(t.node))
 			}
 		}
 		if err != nil {
@@ -520,4 +535,13 @@ func (a *assembly) agent(n node) prov.Record {
 		r.Attrs = []prov.Attr{{Name: voprovName, Value: prov.String(values[0])}}
 	}
 	return r
+}
+
+// software states software that no record of the page tells of.
+func software(n node) prov.Record {
+	name, version, _ := softwareOf(n.name)
+	return prov.Record{Kind: prov.Entity, ID: n.qname(), Attrs: []prov.Attr{
+		{Name: provType, Value: prov.Name(typeSoftware)}, {Name: provLabel, Value: prov.String(name + " " + version)},
+		{Name: voprovName, Value: prov.String(name)}, {Name: voprovVersion, Value: prov.String(version)},
+	}}
 }

@@ -23,10 +23,11 @@ const (
 	contentNode
 	agentNode
 	definitionNode
+	softwareNode
 )
 
 // node is a node of the walk: a job by its id, a file by the local name of its entity, content by its SHA-256,
-// an agent or a definition version by its local name.
+// an agent, a definition version or software by its local name.
 type node struct {
 	kind kind
 	name string
@@ -36,7 +37,7 @@ func (n node) qname() prov.QName {
 	switch n.kind {
 	case jobNode:
 		return prov.JobID(n.name)
-	case fileNode:
+	case fileNode, softwareNode:
 		return prov.QName{Prefix: "ent", Local: n.name}
 	case contentNode:
 		return prov.ContentID(n.name)
@@ -75,10 +76,7 @@ func parseID(id, authority string) (target, error) {
 	if !ok {
 		return target{}, unknown
 	}
-	if n.kind == jobNode && prov.JobID(n.name) != q || n.kind == definitionNode && n.name != q.Local {
-		return target{asked: q, node: n}, nil
-	}
-	return target{asked: n.qname(), node: n}, nil
+	return target{asked: q, node: n}, nil
 }
 
 // qualified turns what people write into a qualified name.
@@ -125,20 +123,19 @@ func jobURL(text string) (prov.QName, bool) {
 	return prov.JobID(parts[n-1]), true
 }
 
-var definitionName = regexp.MustCompile(`^([a-z0-9-]+)\.v([0-9]+(?:\.[0-9]+){0,2})(?:\.[ugpc]\..+)?$`)
+var definitionName = regexp.MustCompile(`^([a-z0-9-]+)\.v([0-9]+(?:\.[0-9]+){0,2})(?:\.(?:[ugpcs]|ud|gd)\..+)?$`)
 
 // nodeOf finds the node of the walk that a name belongs to.
 func nodeOf(q prov.QName) (node, bool) {
-	job, rest, _ := strings.Cut(q.Local, ".")
 	switch q.Prefix {
 	case "job":
+		job, rest, _ := strings.Cut(q.Local, ".")
+		if job == "retract" {
+			return entityNode(rest) // of the job that tells of it, which Service.target finds
+		}
 		return node{jobNode, job}, ids.ValidJob(job)
 	case "ent":
-		if ids.ValidJob(job) && strings.HasPrefix(rest, "in.") {
-			return node{jobNode, job}, true // a replica is told of in the job's record
-		}
-		made := ids.ValidJob(job) && strings.HasPrefix(rest, "r.")
-		return node{fileNode, q.Local}, (made || (job == "up" || job == "ext") && rest != "")
+		return entityNode(q.Local)
 	case "data":
 		hash, _ := strings.CutPrefix(q.Local, "sha256-")
 		return node{contentNode, hash}, ids.ValidSHA256(hash)
@@ -152,6 +149,37 @@ func nodeOf(q prov.QName) (node, bool) {
 		return node{definitionNode, prov.DefinitionID(m[1], m[2]).Local}, ids.ValidName(m[1]) && ids.ValidVersion(m[2])
 	}
 	return node{}, false
+}
+
+// entityNode is nodeOf for the local name of an entity. Replicas and the record itself are told of in the record of
+// the job.
+func entityNode(local string) (node, bool) {
+	first, rest, _ := strings.Cut(local, ".")
+	switch {
+	case !ids.ValidJob(first):
+		if first == "sw" {
+			_, _, ok := softwareOf(local)
+			return node{softwareNode, local}, ok
+		}
+		return node{fileNode, local}, (first == "up" || first == "ext") && rest != ""
+	case strings.HasPrefix(rest, "in.") || prov.RecordID(first).Local == local:
+		return node{jobNode, first}, true
+	}
+	return node{fileNode, local}, strings.HasPrefix(rest, "r.")
+}
+
+// softwareOf reads name and version out of the local name of software.
+func softwareOf(local string) (name, version string, ok bool) {
+	parts := strings.SplitN(local, ".", 3)
+	if len(parts) < 3 {
+		return "", "", false
+	}
+	name, err := unescapeLast(parts[1])
+	if err != nil {
+		return "", "", false
+	}
+	version, err = unescapeLast(parts[2])
+	return name, version, err == nil
 }
 
 // definitionOf reads name and version out of the local name of a definition.

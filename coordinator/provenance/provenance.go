@@ -20,6 +20,7 @@ import (
 
 	"consort/coordinator/auth"
 	"consort/coordinator/command"
+	"consort/coordinator/definitions"
 	"consort/coordinator/jobs"
 	"consort/coordinator/state"
 	"consort/shared/definition"
@@ -44,14 +45,20 @@ type Files interface {
 	Verify(ctx context.Context, sha256 string) error
 }
 
+// Definitions finds published definitions by name@version. It fails with definitions.ErrNotFound.
+type Definitions interface {
+	Get(ref string) (*definitions.Entry, error)
+}
+
 // Config wires a Service.
 type Config struct {
-	Jobs    *jobs.Service
-	Log     Log
-	State   State
-	Files   Files
-	Guard   *auth.Guard
-	Version string // of this program
+	Jobs        *jobs.Service
+	Definitions Definitions
+	Log         Log
+	State       State
+	Files       Files
+	Guard       *auth.Guard
+	Version     string // of this program
 	// Secret is the same on all nodes of a cluster and known to nobody else: ids of redacted nodes are made with it.
 	Secret []byte
 }
@@ -99,7 +106,7 @@ var everything = detail{members: math.MaxInt64, internal: true}
 func (s *Service) record(ctx context.Context, job *jobs.Job, attempts []*state.Attempt, d detail) (*prov.JobRecord, error) {
 	record := &prov.JobRecord{Controller: prov.SoftwareRecord{Name: "consort", Version: s.cfg.Version}}
 	describeJob(record, job)
-	describeDefinition(&record.Definition, job)
+	describeDefinition(&record.Definition, job.Definition, job.Digest)
 	describeValues(record, job)
 	describeAttempts(record, job, attempts)
 	describeFetched(record)
@@ -131,10 +138,9 @@ func describeJob(r *prov.JobRecord, j *jobs.Job) {
 	}
 }
 
-func describeDefinition(r *prov.DefinitionRecord, j *jobs.Job) {
-	d := j.Definition
+func describeDefinition(r *prov.DefinitionRecord, d *definition.Definition, digest string) {
 	*r = prov.DefinitionRecord{
-		Name: d.Name, Version: d.Version, Digest: j.Digest, Title: d.Title, Description: d.Description,
+		Name: d.Name, Version: d.Version, Digest: digest, Title: d.Title, Description: d.Description,
 		Type: d.Type, Subtype: d.Subtype, Doc: d.Doc,
 		CodeLicence: d.Licence.Code, ResultsLicence: d.Licence.Results, Cite: d.Cite,
 	}

@@ -99,7 +99,7 @@ func (s *Service) Query(ctx context.Context, p auth.Principal, q Query) (*Answer
 				return err
 			}
 			starts = append(starts, t.node)
-			answer.Focus = append(answer.Focus, t.asked)
+			a.focus, answer.Focus = append(a.focus, t), append(answer.Focus, t.asked)
 		}
 		a.walk = s.newWalk(v, p, walkQuery{
 			direction: q.Direction, depth: q.Depth, limit: bounded(q.MaxRecords, MaxJobs), same: q.Same, agents: q.FollowAgents,
@@ -109,7 +109,7 @@ func (s *Service) Query(ctx context.Context, p auth.Principal, q Query) (*Answer
 			return err
 		}
 		answer.Truncated, answer.Next = a.walk.more, a.walk.next(asked)
-		a.focus, a.first = answer.Focus, from.skip == 0
+		a.first = from.skip == 0
 		return a.load(v)
 	})
 	if err != nil {

@@ -57,46 +57,121 @@ func (s *Service) target(v *state.View, p auth.Principal, id string) (target, er
 	case jobNode:
 		_, err = s.head(v, p, t.name)
 	case fileNode:
-		_, err = s.file(v, p, t.name)
+		var f *stated
+		if f, err = s.file(v, p, t.name); err == nil && t.asked != t.qname() { // its retraction
+			t.node = node{jobNode, f.by}
+		}
 	default:
-		err = s.anyOf(v, p, t.node)
+		err = s.known(v, p, t.node)
 	}
 	return t, err
 }
 
-// anyOf tells that p may read some job of an agent or a definition, or with some content.
-func (s *Service) anyOf(v *state.View, p auth.Principal, n node) error {
-	if n == controller {
-		return nil
+// known tells that there is something of a node that p may know of, else it is ErrNotFound. Definitions are public, and
+// who made them, and which sites there are.
+func (s *Service) known(v *state.View, p auth.Principal, n node) (err error) {
+	ok := false
+	switch n.kind {
+	case contentNode:
+		ok, err = s.knownContent(v, p, n.name)
+	case agentNode:
+		ok, err = s.knownAgent(v, p, n)
+	case definitionNode:
+		var plans []*prov.DefinitionRecord
+		plans, err = s.plans(v, n, nil)
+		ok = len(plans) > 0
+	default:
+		ok, err = s.anyJob(v, p, n)
 	}
-	unknown := fmt.Errorf("%w: there is nothing of %s that you may read", ErrNotFound, n.qname())
-	if n.kind == contentNode {
-		found, _, err := s.occurrences(v, p, n.name, "", 1)
-		if err == nil && len(found) == 0 {
-			err = unknown
-		}
-		return err
+	if err == nil && !ok {
+		err = fmt.Errorf("%w: there is nothing of %s that you may read", ErrNotFound, n.qname())
+	}
+	return err
+}
+
+// emptyFile is the SHA-256 of no bytes, which everybody has.
+const emptyFile = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+func (s *Service) knownContent(v *state.View, p auth.Principal, sha string) (bool, error) {
+	if sha == emptyFile {
+		return true, nil
+	}
+	found, _, err := s.occurrences(v, p, sha, "", 1)
+	if err != nil || len(found) > 0 {
+		return true, err
+	}
+	return v.InDefinition(sha)
+}
+
+func (s *Service) knownAgent(v *state.View, p auth.Principal, n node) (bool, error) {
+	if n == controller {
+		return true, nil
 	}
 	by, values, ok := discovery(n)
 	if !ok {
-		return unknown
+		plans, err := s.plans(v, n, nil)
+		return len(plans) > 0, err
 	}
+	if by == state.BySite {
+		_, err := v.Site(values[0])
+		if errors.Is(err, state.ErrNotFound) {
+			return false, nil
+		}
+		return err == nil, err
+	}
+	for j, err := range v.List(state.ListQuery{Owner: values[0], Limit: 1}) {
+		if err != nil || s.mayRead(p, j) {
+			return true, err
+		}
+	}
+	if ok, err := s.anyJob(v, p, n); ok || err != nil {
+		return ok, err
+	}
+	return s.hasRetracted(v, p, values[0])
+}
+
+// anyJob tells that p may read some ended job of a node.
+func (s *Service) anyJob(v *state.View, p auth.Principal, n node) (bool, error) {
+	by, values, _ := discovery(n)
 	var cursor []byte
 	for looked := 0; looked < maxLooked; looked += usesPage {
 		found, next, err := v.Discover(by, values, cursor, usesPage)
 		if err != nil {
-			return err
+			return false, err
 		}
 		for _, f := range found {
 			if _, err := s.head(v, p, f.Job); !errors.Is(err, ErrNotFound) {
-				return err
+				return true, err
 			}
 		}
 		if cursor = next; next == nil {
 			break
 		}
 	}
-	return unknown
+	return false, nil
+}
+
+// hasRetracted tells that a user took back a file that p may know of.
+func (s *Service) hasRetracted(v *state.View, p auth.Principal, user string) (bool, error) {
+	var cursor []byte
+	for looked := 0; looked < maxLooked; looked += usesPage {
+		found, next, err := v.Retractions(cursor, usesPage)
+		if err != nil {
+			return false, err
+		}
+		for _, r := range found {
+			if r.By != user || r.WithdrawnUs != 0 {
+				continue
+			}
+			if _, err := s.file(v, p, r.Entity); !errors.Is(err, ErrNotFound) {
+				return true, err
+			}
+		}
+		if cursor = next; next == nil {
+			break
+		}
+	}
+	return false, nil
 }
 
 // controller is the agent of all jobs.

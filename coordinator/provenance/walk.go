@@ -248,7 +248,7 @@ func (w *walk) expand(s step) error {
 		return w.expandFile(s)
 	case contentNode:
 		return w.expandContent(s)
-	case agentNode, definitionNode:
+	case agentNode, definitionNode, softwareNode:
 		return w.expandFound(s)
 	}
 	return nil

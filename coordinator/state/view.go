@@ -348,6 +348,18 @@ func (v *View) Content(sha string) (*Content, error) {
 	return one(v, keyContent(sha), new(Content))
 }
 
+// InDefinition tells whether a file is one of a published definition.
+func (v *View) InDefinition(sha string) (found bool, err error) {
+	if !ids.ValidSHA256(sha) {
+		return false, nil
+	}
+	err = v.each(newKey(tagReference).sha(sha).raw(string(holderDefinition)), nil, false, func(*badger.Item) (bool, error) {
+		found = true
+		return false, nil
+	})
+	return found, err
+}
+
 // Unreferenced returns up to limit files that nobody has held since before the time given, in microseconds.
 func (v *View) Unreferenced(beforeUs int64, limit int) ([]string, error) {
 	var found []string

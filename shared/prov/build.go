@@ -10,20 +10,12 @@ import (
 // an ErrName, a record that contradicts itself (two results of one id that differ) an ErrConflict, one without
 // job or definition an ErrRecord.
 func FromRecord(rec JobRecord, authority string) (*Graph, error) {
-	namespaces, err := Namespaces(authority)
-	if err != nil {
-		return nil, err
-	}
 	if rec.Job == "" || rec.Definition.Name == "" {
 		return nil, fmt.Errorf("%w: a job record needs a job id and a definition", ErrRecord)
 	}
-	g, err := New(namespaces...)
+	b, err := newBuilder(&rec, authority)
 	if err != nil {
 		return nil, err
-	}
-	b := &builder{g: g, rec: &rec, authority: authority, job: JobID(rec.Job), owner: UserID(anonymous), plan: DefinitionID(rec.Definition.Name, rec.Definition.Version)}
-	if rec.Owner.ID != "" {
-		b.owner = UserID(rec.Owner.ID)
 	}
 	b.countInputs()
 	b.theJob()
@@ -41,7 +33,26 @@ func FromRecord(rec JobRecord, authority string) (*Graph, error) {
 	if b.err != nil {
 		return nil, fmt.Errorf("making the provenance of job %.40q: %w", rec.Job, b.err)
 	}
-	return g, nil
+	return b.g, nil
+}
+
+func newBuilder(rec *JobRecord, authority string) (*builder, error) {
+	namespaces, err := Namespaces(authority)
+	if err != nil {
+		return nil, err
+	}
+	g, err := New(namespaces...)
+	if err != nil {
+		return nil, err
+	}
+	b := &builder{
+		g: g, rec: rec, authority: authority, job: JobID(rec.Job), owner: UserID(anonymous),
+		plan: DefinitionID(rec.Definition.Name, rec.Definition.Version),
+	}
+	if rec.Owner.ID != "" {
+		b.owner = UserID(rec.Owner.ID)
+	}
+	return b, nil
 }
 
 // anonymous is the owner of jobs without one.

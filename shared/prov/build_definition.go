@@ -1,11 +1,40 @@
 package prov
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 )
 
+// FromDefinition makes the graph of a job definition alone, as the records of its jobs tell of it too. Errors are those
+// of FromRecord.
+func FromDefinition(d DefinitionRecord, authority string) (*Graph, error) {
+	if d.Name == "" {
+		return nil, fmt.Errorf("%w: a definition needs a name", ErrRecord)
+	}
+	b, err := newBuilder(&JobRecord{Definition: d}, authority)
+	if err != nil {
+		return nil, err
+	}
+	b.thePlan()
+	b.planParts()
+	for _, log := range []string{"stdout", "stderr", internalLog} {
+		b.logDescription(log)
+	}
+	if b.err != nil {
+		return nil, fmt.Errorf("making the provenance of definition %.40q: %w", d.Name, b.err)
+	}
+	return b.g, nil
+}
+
 func (b *builder) definition() {
+	b.thePlan()
+	b.describe(b.job, b.plan, typeDescription)
+	b.planParts()
+}
+
+// thePlan states the definition itself.
+func (b *builder) thePlan() {
 	d := &b.rec.Definition
 	var l attrList
 	l.types(provTerm("Plan"), voprovTerm("ActivityDescription"))
@@ -24,7 +53,11 @@ func (b *builder) definition() {
 	}
 	l.text(nameSHA256, d.Digest)
 	b.add(Record{Kind: Entity, ID: b.plan, Attrs: l})
-	b.describe(b.job, b.plan, typeDescription)
+}
+
+// planParts states the people of the definition, and its parts.
+func (b *builder) planParts() {
+	d := &b.rec.Definition
 	for _, p := range d.People {
 		b.person(p)
 	}

@@ -93,11 +93,16 @@ func (b *builder) attribute(id QName, role string) {
 
 // file states an entity that is a file, and joins it to the node of its content.
 func (b *builder) file(id QName, l attrList, mediaType, sha string, size *int64) {
+	b.digested(id, l, mediaType, sha, size)
+	b.content(id, sha, size)
+}
+
+// digested states an entity whose digest is known, though no file that is kept has it.
+func (b *builder) digested(id QName, l attrList, mediaType, sha string, size *int64) {
 	l.text(nameContent, mediaType)
 	l.text(nameSHA256, sha)
 	l.long(nameBytes, size)
 	b.add(Record{Kind: Entity, ID: id, Attrs: l})
-	b.content(id, sha, size)
 }
 
 func (b *builder) content(id QName, sha string, size *int64) {
@@ -135,7 +140,11 @@ func (b *builder) results() {
 		l.text(nameName, name)
 		id := ResultID(b.rec.Job, r.ID)
 		b.made(&l)
-		b.file(id, l, r.MediaType, r.SHA256, r.Size)
+		if r.Collection {
+			b.digested(id, l, r.MediaType, r.SHA256, r.Size)
+		} else {
+			b.file(id, l, r.MediaType, r.SHA256, r.Size)
+		}
 		b.describeFile(id, r.MediaType, PartGenerated, r.ID, b.rec.Definition.Outputs)
 		b.retract(id, r.Retracted)
 		var of QName
@@ -193,21 +202,28 @@ func (b *builder) derivations(id QName, r *ResultRecord) {
 func (b *builder) logs() {
 	for _, log := range b.rec.Logs {
 		l := attrList{{nameType, Name(typeLog)}, {nameLabel, String(log.ID)}, {nameName, String(log.ID)}}
-		mediaType := "text/plain"
-		if log.ID == internalLog {
-			mediaType = "application/json"
-		}
 		if log.Size != nil && log.FullSize > *log.Size {
 			l.put(fedTerm("bytesWritten"), Long(log.FullSize))
 		}
-		description := FileDescription{Role: log.ID, Usage: "Log", ContentTypes: []string{mediaType}}
-		b.fileDescription(PartGenerated, "GenerationDescription", description)
+		description := b.logDescription(log.ID)
+		mediaType := description.ContentTypes[0]
 		id := ResultID(b.rec.Job, log.ID)
 		b.made(&l)
 		b.file(id, l, mediaType, log.SHA256, log.Size)
 		b.describeFile(id, mediaType, PartGenerated, log.ID, []FileDescription{description})
 		b.generated(id, log.ID, b.part(PartGenerated, log.ID))
 	}
+}
+
+// logDescription states what every definition says of a log, though none declares it.
+func (b *builder) logDescription(log string) FileDescription {
+	mediaType := "text/plain"
+	if log == internalLog {
+		mediaType = "application/json"
+	}
+	description := FileDescription{Role: log, Usage: "Log", ContentTypes: []string{mediaType}}
+	b.fileDescription(PartGenerated, "GenerationDescription", description)
+	return description
 }
 
 // made tells when a file of the job was made, and went.

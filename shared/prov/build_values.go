@@ -85,7 +85,11 @@ func (b *builder) configs() {
 		l.text(nameName, c.Name)
 		l.text(voprovTerm("location"), c.Name)
 		id := ConfigID(b.rec.Job, c.Name)
-		b.file(id, l, "", c.SHA256, c.Size)
+		if c.Script {
+			b.file(id, l, "", c.SHA256, c.Size)
+		} else { // made for this job and kept nowhere, so that there is no content to find by its hash
+			b.digested(id, l, "", c.SHA256, c.Size)
+		}
 		b.configured(id, "ConfigFile")
 		if described[c.Name] {
 			b.describe(id, b.part(PartConfig, c.Name), typeDescription)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -31,6 +32,38 @@ func at(seconds int) time.Time {
 }
 
 func ptr[T any](v T) *T { return &v }
+
+// TestFromDefinition: the graph of a definition is a part of the records of its jobs, but for logs that they have not.
+func TestFromDefinition(t *testing.T) {
+	rec := completed()
+	whole := graphOf(t, rec)
+	plan, err := FromDefinition(rec.Definition, authority)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := map[QName]bool{}
+	for r := range plan.All() {
+		if told[r.ID] = true; r.Kind.IsElement() && !strings.HasSuffix(r.ID.Local, "."+internalLog) {
+			in, ok := whole.Get(r.Kind, r.ID)
+			if !ok || !slices.Equal(in.Attrs, r.Attrs) {
+				t.Errorf("the record of the job tells of %s: %v, not %v", r.ID, in, r)
+			}
+		}
+	}
+	for r := range whole.Records(Entity) {
+		if r.ID.Prefix == "jdl" && !told[r.ID] {
+			t.Errorf("nothing tells of %s", r.ID)
+		}
+	}
+	for _, bad := range []DefinitionRecord{{}, {Version: "1"}} {
+		if _, err := FromDefinition(bad, authority); !errors.Is(err, ErrRecord) {
+			t.Errorf("%+v: %v", bad, err)
+		}
+	}
+	if _, err := FromDefinition(rec.Definition, "nowhere"); !errors.Is(err, ErrName) {
+		t.Errorf("no authority: %v", err)
+	}
+}
 
 // completed is a job with given and default parameters, a secret, an upload, results and logs.
 func completed() JobRecord {
