@@ -77,7 +77,7 @@ func discovery(n node) (by state.Discovery, values []string, ok bool) {
 		name, version := definitionOf(n.name)
 		return state.ByDefinition, []string{name + "@" + version}, true
 	case softwareNode:
-		name, version, ok := softwareOf(n.name)
+		name, version, ok := prov.SoftwareOf(n.name)
 		return state.BySoftware, []string{name, version}, ok
 	}
 	what, rest, _ := strings.Cut(n.name, ".")

@@ -539,7 +539,7 @@ func (a *assembly) agent(n node) prov.Record {
 
 // software states software that no record of the page tells of.
 func software(n node) prov.Record {
-	name, version, _ := softwareOf(n.name)
+	name, version, _ := prov.SoftwareOf(n.name)
 	return prov.Record{Kind: prov.Entity, ID: n.qname(), Attrs: []prov.Attr{
 		{Name: provType, Value: prov.Name(typeSoftware)}, {Name: provLabel, Value: prov.String(name + " " + version)},
 		{Name: voprovName, Value: prov.String(name)}, {Name: voprovVersion, Value: prov.String(version)},

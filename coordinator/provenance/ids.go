@@ -129,10 +129,10 @@ var definitionName = regexp.MustCompile(`^([a-z0-9-]+)\.v([0-9]+(?:\.[0-9]+){0,2
 func nodeOf(q prov.QName) (node, bool) {
 	switch q.Prefix {
 	case "job":
-		job, rest, _ := strings.Cut(q.Local, ".")
-		if job == "retract" {
-			return entityNode(rest) // of the job that tells of it, which Service.target finds
+		if entity, ok := strings.CutPrefix(q.Local, retractionMark); ok {
+			return entityNode(entity) // of the job that tells of it, which Service.target finds
 		}
+		job, _, _ := strings.Cut(q.Local, ".")
 		return node{jobNode, job}, ids.ValidJob(job)
 	case "ent":
 		return entityNode(q.Local)
@@ -151,35 +151,23 @@ func nodeOf(q prov.QName) (node, bool) {
 	return node{}, false
 }
 
+// retractionMark begins the local name of a retraction, before that of the entity.
+const retractionMark = "retract."
+
 // entityNode is nodeOf for the local name of an entity. Replicas and the record itself are told of in the record of
 // the job.
 func entityNode(local string) (node, bool) {
 	first, rest, _ := strings.Cut(local, ".")
 	switch {
 	case !ids.ValidJob(first):
-		if first == "sw" {
-			_, _, ok := softwareOf(local)
-			return node{softwareNode, local}, ok
+		if _, _, ok := prov.SoftwareOf(local); ok {
+			return node{softwareNode, local}, true
 		}
 		return node{fileNode, local}, (first == "up" || first == "ext") && rest != ""
 	case strings.HasPrefix(rest, "in.") || prov.RecordID(first).Local == local:
 		return node{jobNode, first}, true
 	}
 	return node{fileNode, local}, strings.HasPrefix(rest, "r.")
-}
-
-// softwareOf reads name and version out of the local name of software.
-func softwareOf(local string) (name, version string, ok bool) {
-	parts := strings.SplitN(local, ".", 3)
-	if len(parts) < 3 {
-		return "", "", false
-	}
-	name, err := unescapeLast(parts[1])
-	if err != nil {
-		return "", "", false
-	}
-	version, err = unescapeLast(parts[2])
-	return name, version, err == nil
 }
 
 // definitionOf reads name and version out of the local name of a definition.

@@ -3,6 +3,7 @@ package provenance
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"consort/coordinator/auth"
@@ -100,6 +101,9 @@ func (s *Service) Query(ctx context.Context, p auth.Principal, q Query) (*Answer
 			}
 			starts = append(starts, t.node)
 			a.focus, answer.Focus = append(a.focus, t), append(answer.Focus, t.asked)
+			if _, member := collectionOf(strings.TrimPrefix(t.asked.Local, retractionMark)); member {
+				a.members = maxMembers // which tell of it, or of what became of it
+			}
 		}
 		a.walk = s.newWalk(v, p, walkQuery{
 			direction: q.Direction, depth: q.Depth, limit: bounded(q.MaxRecords, MaxJobs), same: q.Same, agents: q.FollowAgents,

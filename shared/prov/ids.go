@@ -104,6 +104,16 @@ func SoftwareID(name, version string) QName {
 	return QName{"ent", dotted("sw", inner(name), last(version))}
 }
 
+// SoftwareOf reads a local name that SoftwareID gave; false for any other.
+func SoftwareOf(local string) (name, version string, ok bool) {
+	parts := strings.SplitN(local, ".", 3)
+	if len(parts) < 3 {
+		return "", "", false
+	}
+	name, version = unescape(parts[1]), unescape(parts[2])
+	return name, version, SoftwareID(name, version).Local == local
+}
+
 // ReplicaID names the copy of an input staged at a site: ent:<job>.in.<role>[.<n>].<site>.
 func ReplicaID(job, role string, n int, site string) QName {
 	local := dotted(first(job), "in", inner(role))

@@ -43,6 +43,31 @@ func TestEscapeIsReversible(t *testing.T) {
 	})
 }
 
+func TestSoftwareIsReversible(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		name, version := genText().Draw(t, "name"), genText().Draw(t, "version")
+		local := SoftwareID(name, version).Local
+		if n, v, ok := SoftwareOf(local); !ok || n != name || v != version {
+			t.Fatalf("%q %q is %s, which is %q %q %t", name, version, local, n, v, ok)
+		}
+	})
+	for _, bad := range []string{"", "sw", "sw.", "sw.a", "sw.a.", "sw..1", "so.a.1", "sw.a_x62_.1", "sw.a_x2F_.é"} {
+		if name, version, ok := SoftwareOf(bad); ok {
+			t.Errorf("%q is %q %q", bad, name, version)
+		}
+	}
+}
+
+func FuzzSoftwareOf(f *testing.F) {
+	f.Add("sw.python3.3.11.2")
+	f.Add("sw.sex_x2E_tractor._x_")
+	f.Fuzz(func(t *testing.T, local string) {
+		if name, version, ok := SoftwareOf(local); ok && (SoftwareID(name, version).Local != local || !ValidLocal(local)) {
+			t.Errorf("%q is %q %q", local, name, version)
+		}
+	})
+}
+
 func TestNamespaces(t *testing.T) {
 	for _, bad := range []string{"", "f.example", "ftp://f.example", "https://", "https://u@f.example", "https://f.example?q", "https://f.example/#", "https://f.example/a b", "https://f.example/<"} {
 		if _, err := Namespaces(bad); !errors.Is(err, ErrName) {

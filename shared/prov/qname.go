@@ -130,8 +130,16 @@ func escapes(s string, i int) bool {
 
 // Unescape is the inverse of Escape. Whatever Escape cannot have made is an ErrName.
 func Unescape(name string) (string, error) {
+	if s := unescape(name); Escape(s) == name {
+		return s, nil
+	}
+	return "", fmt.Errorf("%w: %.80q is not an escaped name", ErrName, name)
+}
+
+// unescape is Unescape for names that may be escaped more than is needed.
+func unescape(name string) string {
 	if name == emptyEscape {
-		return "", nil
+		return ""
 	}
 	var b strings.Builder
 	for rest := name; rest != ""; {
@@ -146,10 +154,7 @@ func Unescape(name string) (string, error) {
 		b.WriteByte(rest[0])
 		rest = rest[1:]
 	}
-	if s := b.String(); Escape(s) == name {
-		return s, nil
-	}
-	return "", fmt.Errorf("%w: %.80q is not an escaped name", ErrName, name)
+	return b.String()
 }
 
 // Namespace binds a prefix to an IRI.
