@@ -78,10 +78,10 @@ type PollRequest struct {
 	Boot     string        `json:"boot"` // random, new at each start of the agent; a newer boot fences an older one
 	Started  time.Time     `json:"started"`
 	Version  string        `json:"version"`
-	Batch    string        `json:"batch"`   // batch system: local, slurm, …
-	Free     Capacity      `json:"free"`    // room for new leases
-	Total    Capacity      `json:"total"`   // what the site's policy offers at most
-	Accepts  []Accept      `json:"accepts"` // what the policy allows; nothing else is leased to the site
+	Batch    string        `json:"batch"`          // batch system: local, slurm, …
+	Free     Capacity      `json:"free"`           // room for new leases
+	Total    Capacity      `json:"total"`          // what the site's policy offers at most
+	Accepts  []Accept      `json:"accepts"`        // what the policy allows; nothing else is leased to the site
 	URLs     []string      `json:"urls,omitempty"` // patterns of what the agent may fetch as inputs (CheckURLPattern); none: nothing
 	Attempts []AttemptInfo `json:"attempts"`
 	Drain    bool          `json:"drain,omitempty"` // no new leases, please
