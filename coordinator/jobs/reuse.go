@@ -89,11 +89,11 @@ func (s *Service) offer(p auth.Principal, body *command.CreateJob) *state.Job {
 
 // computedBy looks at so many jobs at most that computed what is asked for, and takes some of them.
 func (s *Service) computedBy(v *state.View, p auth.Principal, body *command.CreateJob, take, look int) ([]*state.Job, error) {
-	d, err := v.Definition(body.Definition, body.Version)
+	d, err := s.cfg.Definitions.Get(body.Definition + "@" + body.Version)
 	if err != nil {
 		return nil, err
 	}
-	digest, ok := state.RequestDigest(body.Digest, body.Inputs, body.Parameters, d.Defaults)
+	digest, ok := state.RequestDigest(body.Digest, body.Inputs, body.Parameters, d.Record.Defaults)
 	if !ok {
 		return nil, nil
 	}
