@@ -74,10 +74,10 @@ type walk struct {
 	visited  map[step]bool // depth 0
 	queue    []step
 	contents map[string]bool
-	few      map[string][]string // who used files, where that is known already
-	count    int                 // jobs that passed the filters
-	full     bool                // no more jobs are taken in; what hangs on those that were still is
-	more     bool                // more follows; with a next page unless it is lost
+	few      map[string][]state.TakenBy // who used files, where that is known already
+	count    int                        // jobs that passed the filters
+	full     bool                       // no more jobs are taken in; what hangs on those that were still is
+	more     bool                       // more follows; with a next page unless it is lost
 	lost     bool
 	tainted  bool // something was retracted, somewhere: it is worth looking at each file
 }
@@ -88,7 +88,7 @@ func (s *Service) newWalk(v *state.View, p auth.Principal, q walkQuery) *walk {
 	}
 	return &walk{
 		s: s, v: v, p: p, q: q, jobs: map[string]*seenJob{}, files: map[string]*seenFile{}, known: map[edge]bool{},
-		visited: map[step]bool{}, contents: map[string]bool{}, few: map[string][]string{},
+		visited: map[step]bool{}, contents: map[string]bool{}, few: map[string][]state.TakenBy{},
 	}
 }
 
@@ -317,7 +317,7 @@ func (w *walk) outputs(s step, j *seenJob) error {
 		w.edge(n, s.node, GeneratedBy, o.Id)
 		taken, ok := used[o.Id]
 		if ok && !taken.More {
-			w.few[n.name] = taken.Jobs
+			w.few[n.name] = taken.By
 		}
 		if ok || w.q.same {
 			w.enqueue(step{n, Forth, s.depth + 1})
@@ -411,20 +411,11 @@ func (w *walk) uses(s step, f *seenFile) error {
 }
 
 // fewUses is uses when the jobs are known already.
-func (w *walk) fewUses(s step, f *seenFile, jobs []string) error {
-	for _, job := range slices.Backward(jobs) { // ids begin with the time
-		j, err := w.job(job, s.depth+1, false)
-		if err != nil || w.full {
+func (w *walk) fewUses(s step, f *seenFile, by []state.TakenBy) error {
+	for _, u := range slices.Backward(by) { // ids begin with the time
+		if err := w.use(s, f, u.Job, u.Role); err != nil || w.full {
 			return err
 		}
-		if j == nil {
-			continue
-		}
-		in, err := roleOf(w.v, j.head, s.name)
-		if err != nil {
-			return err
-		}
-		w.used(s, f, j, in.role)
 	}
 	return nil
 }

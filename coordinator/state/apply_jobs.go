@@ -2,6 +2,7 @@ package state
 
 import (
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -146,12 +147,17 @@ func checkSpec(s *Spec) *command.Result {
 // other jobs they came from.
 func (t *tx) holdInputs(id string, old, fresh []*command.Input) {
 	h := jobHolder(id, 0)
+	roles := map[string][]string{} // of results, by key
 	for _, in := range fresh {
 		if in.Sha256 != "" {
 			t.hold(h, in.Sha256, in.Size)
 		}
 		if in.Source == command.Input_JOB {
-			t.mark(keyUsedBy(in.FromJob, in.FromResult, id))
+			k := keyUsedBy(in.FromJob, in.FromResult, id)
+			if !slices.Contains(roles[string(k)], in.Name) {
+				roles[string(k)] = append(roles[string(k)], in.Name)
+			}
+			t.set(k, []byte(strings.Join(roles[string(k)], ",")))
 		}
 	}
 	for _, in := range old {

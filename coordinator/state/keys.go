@@ -48,7 +48,7 @@ const (
 	tagListAllPhase  = 'S' // S text:phase ^u64:created id   ended jobs of everybody
 	tagDestroy       = 'd' // d u64:microseconds id          when a job is due for destruction
 	tagPurge         = 'q' // q id                           a purge waits
-	tagUsedBy        = 'b' // b id:source text:result id:user           a job took another one's result
+	tagUsedBy        = 'b' // b id:source text:result id:user           a job took another one's result; the roles, comma-separated
 	tagRequest       = 'k' // k text:principal text:key      Request
 	tagRequestTime   = 'e' // e u64:microseconds text:principal text:key    requests, oldest first
 	tagDefinition    = 'n' // n text:name version            Definition

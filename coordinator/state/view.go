@@ -191,9 +191,12 @@ func (v *View) MemberUses(id, collection string, limit int) ([]MemberUse, error)
 
 // Taken says who took a result of a job.
 type Taken struct {
-	Jobs []string // by id, at most maxTaken
-	More bool     // there are more, or jobs that took single files of it
+	By   []TakenBy // by id, at most maxTaken
+	More bool      // there are more, or jobs that took single files of it
 }
+
+// TakenBy is a job that took a result, and its roles, separated by commas.
+type TakenBy struct{ Job, Role string }
 
 // maxTaken is how many jobs Taken names.
 const maxTaken = 8
@@ -220,11 +223,15 @@ func (v *View) UsedResults(id string, limit int) (map[string]Taken, error) {
 		case member:
 			t.More = true
 			v.taken.Seek(slices.Concat(prefix, key(result), key{'/' + 1}))
-		case len(t.Jobs) == maxTaken:
+		case len(t.By) == maxTaken:
 			t.More = true
 			v.taken.Seek(slices.Concat(prefix, key(result), key{0, 2}))
 		default:
-			t.Jobs = append(t.Jobs, string(k[end:]))
+			by := TakenBy{Job: string(k[end:])}
+			if err := v.taken.Item().Value(func(roles []byte) error { by.Role = string(roles); return nil }); err != nil {
+				return nil, fmt.Errorf("read who took results of job %s: %w", id, err)
+			}
+			t.By = append(t.By, by)
 			v.taken.Next()
 		}
 		used[result] = t
