@@ -51,13 +51,14 @@ type edges struct {
 	parts      map[QName][]QName   // attempts and transfers, by the activity they are part of
 	members    map[QName]int       // number of members, by collection
 	collection map[QName]QName     // by member
+	ends       map[QName][]*Record // invalidations, by entity
 }
 
 func lineage(g *Graph) *edges {
 	e := &edges{
 		g: g, generation: map[QName]*Record{}, usage: map[QName][]*Record{}, derivation: map[QName][]*Record{},
 		config: map[QName][]*Record{}, agents: map[QName][]*Record{}, parts: map[QName][]QName{},
-		members: map[QName]int{}, collection: map[QName]QName{},
+		members: map[QName]int{}, collection: map[QName]QName{}, ends: map[QName][]*Record{},
 	}
 	for r := range g.All() {
 		from, to := r.Ref(0), r.Ref(1)
@@ -70,6 +71,8 @@ func lineage(g *Graph) *edges {
 			e.derivation[from] = append(e.derivation[from], r)
 		case Association:
 			e.agents[from] = append(e.agents[from], r)
+		case Invalidation:
+			e.ends[from] = append(e.ends[from], r)
 		case Membership:
 			e.members[from]++
 			e.collection[to] = from
@@ -159,7 +162,7 @@ func (t *tree) entity(b branch, label string, id QName, depth int) {
 	}
 	t.line(b.first, label, attrText(r, nameLabel), strings.Join(about, ", "), id.String())
 
-	children := t.origins(id, depth)
+	children := append(t.notes(id), t.origins(id, depth)...)
 	if sha := attrText(r, nameSHA256); sha != "" {
 		bar := b.rest + "   "
 		if len(children) > 0 {
@@ -168,6 +171,30 @@ func (t *tree) entity(b branch, label string, id QName, depth int) {
 		t.line(bar, "sha256 "+sha)
 	}
 	t.children(b, children)
+}
+
+// notes tell why an entity is not to be relied on, or not there any more.
+func (t *tree) notes(id QName) []child {
+	var notes []child
+	for _, end := range t.lines.ends[id] {
+		text := "gone"
+		if end.HasType(typeRetraction) {
+			text = "RETRACTED"
+		}
+		if !end.Time.IsZero() {
+			text += " " + end.Time.Format(timeLayout) + " UTC"
+		}
+		for _, a := range t.lines.agents[end.Ref(1)] {
+			if by, ok := t.lines.g.Get(Agent, a.Ref(1)); ok {
+				text += " by " + attrText(by, nameName)
+			}
+		}
+		if reason := attrText(end, nameReason); reason != "" {
+			text += ": " + reason
+		}
+		notes = append(notes, func(b branch) { t.line(b.first, text) })
+	}
+	return notes
 }
 
 // child draws one node under a branch.
@@ -235,8 +262,12 @@ func (t *tree) activity(b branch, label string, id QName, depth int) {
 		}
 	}
 	for _, a := range r.Attrs {
-		if q, ok := a.Value.QName(); ok && a.Name == nameWanted {
+		q, ok := a.Value.QName()
+		switch {
+		case ok && a.Name == nameWanted:
 			children = append(children, func(b branch) { t.entity(b, "wanted:", q, depth+1) })
+		case ok && a.Name == typeCachedFrom && depth < t.options.Depth:
+			children = append(children, func(b branch) { t.activity(b, "took over the results of", q, depth+1) })
 		}
 	}
 	for _, u := range t.lines.usage[id] {
@@ -255,17 +286,19 @@ func (t *tree) activityName(r *Record) string {
 	return attrText(r, nameLabel)
 }
 
+// timeLayout is how the tree writes times, all of UTC.
+const timeLayout = "2006-01-02 15:04:05"
+
 func period(r *Record) string {
-	const layout = "2006-01-02 15:04:05"
 	switch {
 	case r.Time.IsZero() && r.End.IsZero():
 		return ""
 	case r.Time.IsZero():
-		return "ended " + r.End.Format(layout) + " UTC"
+		return "ended " + r.End.Format(timeLayout) + " UTC"
 	case r.End.IsZero():
-		return "since " + r.Time.Format(layout) + " UTC"
+		return "since " + r.Time.Format(timeLayout) + " UTC"
 	}
-	return fmt.Sprintf("%s UTC, %.3g s", r.Time.Format(layout), r.End.Sub(r.Time).Seconds())
+	return fmt.Sprintf("%s UTC, %.3g s", r.Time.Format(timeLayout), r.End.Sub(r.Time).Seconds())
 }
 
 func failure(r *Record) string {
