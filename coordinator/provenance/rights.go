@@ -58,7 +58,12 @@ func (s *Service) target(v *state.View, p auth.Principal, id string) (target, er
 		_, err = s.head(v, p, t.name)
 	case fileNode:
 		var f *stated
-		if f, err = s.file(v, p, t.name); err == nil && t.asked != t.qname() { // its retraction
+		f, err = s.file(v, p, t.name)
+		if errors.Is(err, ErrNotFound) {
+			if f, err = s.wanted(v, p, t.name); err == nil {
+				t.node = node{jobNode, f.by}
+			}
+		} else if err == nil && t.asked != t.qname() { // its retraction
 			t.node = node{jobNode, f.by}
 		}
 	default:
@@ -68,7 +73,7 @@ func (s *Service) target(v *state.View, p auth.Principal, id string) (target, er
 }
 
 // known tells that there is something of a node that p may know of, else it is ErrNotFound. Definitions are public, and
-// who made them, and which sites there are.
+// who made them.
 func (s *Service) known(v *state.View, p auth.Principal, n node) (err error) {
 	ok := false
 	switch n.kind {
@@ -113,6 +118,9 @@ func (s *Service) knownAgent(v *state.View, p auth.Principal, n node) (bool, err
 		return len(plans) > 0, err
 	}
 	if by == state.BySite {
+		if s.cfg.Guard.Allow(p, auth.ReadSites, "") != nil {
+			return false, nil
+		}
 		_, err := v.Site(values[0])
 		if errors.Is(err, state.ErrNotFound) {
 			return false, nil
@@ -234,6 +242,27 @@ func (s *Service) usedFile(v *state.View, p auth.Principal, job, local string) (
 		}
 	}
 	return nil, err
+}
+
+// maxWanted is how many jobs are searched for one that is yet to use a file.
+const maxWanted = 100
+
+// wanted finds a file that no job used so far among the inputs of the newest jobs that p may read: of drafts, and what no
+// URL has answered with. Else it is ErrNotFound.
+func (s *Service) wanted(v *state.View, p auth.Principal, local string) (*stated, error) {
+	missing := fmt.Errorf("%w: there is no file %.100q that you may read", ErrNotFound, local)
+	if _, _, made := madeBy(local); made {
+		return nil, missing
+	}
+	for j, err := range v.List(state.ListQuery{AllOwners: p.Operator, Owner: p.Owner(), Limit: maxWanted}) {
+		if err != nil {
+			return nil, err
+		}
+		if f, err := s.usedFile(v, p, j.Id, local); err != nil || f != nil {
+			return f, err
+		}
+	}
+	return nil, missing
 }
 
 // resultInfo tells of a result, a member of a collection or a log of a job.

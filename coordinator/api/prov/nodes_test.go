@@ -64,12 +64,14 @@ func withRich(c *coordinator.Config) {
 	}})
 }
 
-// upload makes a job of rich with two uploads, which then waits for a site.
-func (w *world) upload() string {
+// upload makes a job of rich with two uploads.
+func (w *world) upload(phase string) string {
 	w.t.Helper()
 	var body bytes.Buffer
 	m := multipart.NewWriter(&body)
-	_ = m.WriteField("PHASE", "RUN")
+	if phase != "" {
+		_ = m.WriteField("PHASE", phase)
+	}
 	for _, name := range []string{"one.fits", "two words.fits"} {
 		part, _ := m.CreateFormFile("data", name)
 		_, _ = io.WriteString(part, "bytes of "+name)
@@ -120,7 +122,11 @@ func (w *world) everyNode(t *testing.T, job string) {
 func TestEveryNodeResolves(t *testing.T) {
 	n := coordtest.New(t, coordtest.WithTrials, withRich)
 	w := &world{Node: n, t: t, site: n.AddSite("paris")}
-	job := w.upload()
+	job := w.upload("RUN")
+	t.Run("draft", func(t *testing.T) { w.everyNode(t, w.upload("")) })
+	t.Run("to be fetched", func(t *testing.T) {
+		w.everyNode(t, w.Create("trial", "data", "https://archive.example/a.fits", "data", "https://archive.example/b.fits"))
+	})
 
 	first := w.site.Take()
 	first.Report("running")
