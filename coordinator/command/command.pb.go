@@ -594,7 +594,7 @@ func (*Command_Retract) isCommand_Body() {}
 type Result struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Code          Result_Code            `protobuf:"varint,1,opt,name=code,proto3,enum=consort.command.v1.Result_Code" json:"code,omitempty"`
-	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"` // one sentence for people; empty when code is OK
+	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"` // one sentence for people; empty when code is OK, but where a command says otherwise
 	Job           string                 `protobuf:"bytes,3,opt,name=job,proto3" json:"job,omitempty"`
 	Version       uint64                 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"` // of the job, after the command
 	Phase         string                 `protobuf:"bytes,5,opt,name=phase,proto3" json:"phase,omitempty"`      // of the job, after the command
@@ -3376,7 +3376,8 @@ func (x *ExpireRequests) GetLimit() int32 {
 
 // Retract marks a provenance entity as not to be used any more, or withdraws the mark. The entity must be known:
 // a result or a member of one, a log, an upload or what a URL answered with (NOT_FOUND else). Retracting what is
-// retracted changes nothing; so does withdrawing twice. Who asked is the envelope's principal.
+// retracted changes nothing: the message says since when, by whom and why. Withdrawing what is not retracted is
+// NOT_FOUND. Who asked is the envelope's principal.
 type Retract struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Entity        string                 `protobuf:"bytes,1,opt,name=entity,proto3" json:"entity,omitempty"` // local name of its ent: identifier

@@ -1,6 +1,10 @@
 package state
 
 import (
+	"cmp"
+	"fmt"
+	"time"
+
 	"consort/coordinator/command"
 	"consort/shared/ids"
 	"consort/shared/prov"
@@ -21,25 +25,44 @@ func (t *tx) retract(c *command.Retract) *command.Result {
 		return refuse(command.Result_INVALID, "what is retracted is named by its entity and the SHA-256 of its content")
 	}
 	if known && old.WithdrawnUs == 0 {
-		return new(command.Result) // repeated
+		return &command.Result{Message: fmt.Sprintf("%.256q was retracted at %s by %s: %s", c.Entity, timeText(old.TimeUs), whoText(old.By), old.Reason)}
 	}
 	if !t.exists(c.Entity, c.Sha256) {
 		return refuse(command.Result_NOT_FOUND, "there is no entity %.256q with this content", c.Entity)
 	}
-	t.put(k, &Retraction{Entity: c.Entity, Sha256: c.Sha256, TimeUs: t.now, By: t.who, Reason: c.Reason})
+	fresh := &Retraction{Entity: c.Entity, Sha256: c.Sha256, TimeUs: t.now, By: t.who, Reason: c.Reason}
+	if known {
+		fresh.Former = former(old)
+	}
+	t.put(k, fresh)
 	return new(command.Result)
+}
+
+// maxFormer bounds the withdrawn retractions that are kept of one entity.
+const maxFormer = 20
+
+// former are the earlier retractions for one that follows r, which was withdrawn.
+func former(r *Retraction) []*Retraction {
+	list := append(r.Former, r)
+	r.Former, r.Entity, r.Sha256 = nil, "", "" // as in the new one
+	return list[max(len(list)-maxFormer, 0):]
 }
 
 func (t *tx) withdraw(entity string, known bool, r *Retraction) *command.Result {
 	switch {
 	case !known:
-		return refuse(command.Result_NOT_FOUND, "entity %.256q was not retracted", entity)
-	case r.WithdrawnUs == 0:
-		r.WithdrawnUs, r.WithdrawnBy = t.now, t.who
-		t.put(keyRetraction(entity), r)
+		return refuse(command.Result_NOT_FOUND, "%.256q is not retracted", entity)
+	case r.WithdrawnUs != 0:
+		return refuse(command.Result_NOT_FOUND, "%.256q is not retracted: %s withdrew that at %s", entity, whoText(r.WithdrawnBy), timeText(r.WithdrawnUs))
 	}
+	r.WithdrawnUs, r.WithdrawnBy = t.now, t.who
+	t.put(keyRetraction(entity), r)
 	return new(command.Result)
 }
+
+func timeText(us int64) string { return time.UnixMicro(us).UTC().Format(time.RFC3339) }
+
+func whoText(principal string) string { return cmp.Or(principal, "anonymous") }
 
 // exists tells whether an entity with this content is known.
 func (t *tx) exists(entity, sha string) bool {

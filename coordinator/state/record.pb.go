@@ -1473,6 +1473,7 @@ type Retraction struct {
 	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
 	WithdrawnUs   int64                  `protobuf:"varint,6,opt,name=withdrawn_us,json=withdrawnUs,proto3" json:"withdrawn_us,omitempty"` // 0: it stands
 	WithdrawnBy   string                 `protobuf:"bytes,7,opt,name=withdrawn_by,json=withdrawnBy,proto3" json:"withdrawn_by,omitempty"`
+	Former        []*Retraction          `protobuf:"bytes,8,rep,name=former,proto3" json:"former,omitempty"` // earlier ones, all withdrawn, oldest first: the last 20, without entity and sha256
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1554,6 +1555,13 @@ func (x *Retraction) GetWithdrawnBy() string {
 		return x.WithdrawnBy
 	}
 	return ""
+}
+
+func (x *Retraction) GetFormer() []*Retraction {
+	if x != nil {
+		return x.Former
+	}
+	return nil
 }
 
 var File_coordinator_state_record_proto protoreflect.FileDescriptor
@@ -1708,7 +1716,7 @@ const file_coordinator_state_record_proto_rawDesc = "" +
 	"\x04FILE\x10\x01\x12\a\n" +
 	"\x03LOG\x10\x02\x12\n" +
 	"\n" +
-	"\x06RESULT\x10\x03\"\xc3\x01\n" +
+	"\x06RESULT\x10\x03\"\xf9\x01\n" +
 	"\n" +
 	"Retraction\x12\x16\n" +
 	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x16\n" +
@@ -1717,7 +1725,8 @@ const file_coordinator_state_record_proto_rawDesc = "" +
 	"\x02by\x18\x04 \x01(\tR\x02by\x12\x16\n" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12!\n" +
 	"\fwithdrawn_us\x18\x06 \x01(\x03R\vwithdrawnUs\x12!\n" +
-	"\fwithdrawn_by\x18\a \x01(\tR\vwithdrawnByB\x1bZ\x19consort/coordinator/stateb\x06proto3"
+	"\fwithdrawn_by\x18\a \x01(\tR\vwithdrawnBy\x124\n" +
+	"\x06former\x18\b \x03(\v2\x1c.consort.state.v1.RetractionR\x06formerB\x1bZ\x19consort/coordinator/stateb\x06proto3"
 
 var (
 	file_coordinator_state_record_proto_rawDescOnce sync.Once
@@ -1777,11 +1786,12 @@ var file_coordinator_state_record_proto_depIdxs = []int32{
 	25, // 11: consort.state.v1.Request.result:type_name -> consort.command.v1.Result
 	26, // 12: consort.state.v1.FragmentRecord.fragment:type_name -> consort.command.v1.Fragment
 	0,  // 13: consort.state.v1.OccurrenceRecord.kind:type_name -> consort.state.v1.OccurrenceRecord.Kind
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	16, // 14: consort.state.v1.Retraction.former:type_name -> consort.state.v1.Retraction
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_coordinator_state_record_proto_init() }

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"consort/coordinator/command"
 	"consort/shared/prov"
@@ -67,14 +70,32 @@ func TestWithdraw(t *testing.T) {
 	})
 	ask("alice", first)
 	want := &Retraction{Entity: entity, Sha256: sha("content of up"), TimeUs: w.time, By: "alice", Reason: "wrong"}
-	ask("bob", &command.Retract{Entity: entity, Sha256: sha("content of up"), Reason: "other"}) // repeated
+	at := func(us int64) string { return time.UnixMicro(us).UTC().Format(time.RFC3339) }
+	repeated := ask("bob", &command.Retract{Entity: entity, Sha256: sha("content of up"), Reason: "other"})
+	if repeated.Code != command.Result_OK || repeated.Message != `"`+entity+`" was retracted at `+at(want.TimeUs)+" by alice: wrong" {
+		t.Errorf("repeated: %v", repeated)
+	}
 	diff(t, want, get())
 	ask("carol", withdraw)
 	want.WithdrawnUs, want.WithdrawnBy = w.time, "carol"
-	ask("dave", withdraw)
+	again := ask("dave", withdraw)
+	if again.Code != command.Result_NOT_FOUND || again.Message != `"`+entity+`" is not retracted: carol withdrew that at `+at(want.WithdrawnUs) {
+		t.Errorf("withdrawn twice: %v", again)
+	}
 	diff(t, want, get())
 	ask("bob", first)
-	diff(t, &Retraction{Entity: entity, Sha256: want.Sha256, TimeUs: w.time, By: "bob", Reason: "wrong"}, get())
+	former := proto.CloneOf(want)
+	former.Entity, former.Sha256 = "", ""
+	diff(t, &Retraction{Entity: entity, Sha256: want.Sha256, TimeUs: w.time, By: "bob", Reason: "wrong",
+		Former: []*Retraction{former}}, get())
+	for range maxFormer {
+		ask("bob", withdraw)
+		ask("bob", first)
+	}
+	if r := get(); len(r.Former) != maxFormer || r.Former[0].By != "bob" || r.Former[0].WithdrawnUs <= r.Former[0].TimeUs ||
+		r.Former[maxFormer-1].WithdrawnUs >= r.TimeUs || r.WithdrawnUs != 0 {
+		t.Errorf("after many: %v", r)
+	}
 	w.view(func(v *View) error {
 		all, next, err := v.Retractions(nil, 10)
 		if err != nil || len(all) != 1 || all[0].By != "bob" || next != nil {
