@@ -28,7 +28,7 @@ func TestRecordTellsOfRetractions(t *testing.T) {
 	retracted := func(withdraw bool) map[prov.QName]string {
 		t.Helper()
 		for _, e := range entities {
-			if err := w.Retract(t.Context(), operator, e.String(), "a bad flat field", withdraw); err != nil {
+			if _, err := w.Retract(t.Context(), operator, e.String(), "a bad flat field", withdraw); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -92,12 +92,12 @@ func TestRecordTellsOfDefinition(t *testing.T) {
 	)
 }
 
-// configured is a definition whose code reads two configuration files.
+// configured is a definition whose code reads two configuration files made for it, and one of the definition's own.
 const configured = `format = 1
 name = "configured"
 version = "1"
 title = "Configured"
-files = ["a.in"]
+files = ["a.in", "kernel.conv"]
 config = [{ file = "a.conf", template = "a.in" }, { file = "b.conf", template = "a.in" }]
 retry = { max = 1, on = ["site-transient"] }
 [[parameter]]
@@ -119,11 +119,13 @@ func TestRecordTellsOfRenderedFiles(t *testing.T) {
 	files := fstest.MapFS{
 		"configured/definition.toml": {Data: []byte(configured)},
 		"configured/a.in":            {Data: []byte("n = {param.n}\n")},
+		"configured/kernel.conv":     {Data: []byte("CONV NORM\n")},
 	}
 	n := coordtest.New(t, func(c *coordinator.Config) {
 		c.Definitions = append(c.Definitions, definitions.Folder{Name: "configured", FS: files})
 	})
 	site := n.AddSite("lyon")
+	kernel := coordtest.MainOutput("CONV NORM\n").SHA256()
 	told := func(text string) siteapi.Facts {
 		return siteapi.Facts{Configs: []siteapi.Config{
 			{Name: "a.conf", SHA256: coordtest.MainOutput(text).SHA256(), Size: int64(len(text))},
@@ -140,8 +142,13 @@ func TestRecordTellsOfRenderedFiles(t *testing.T) {
 	states(t, text, job,
 		`entity(job:JOB.c.a.conf, […fed:sha256="`+coordtest.MainOutput("n = 1\n").SHA256()+`"…`,
 		`entity(job:JOB.c.b.conf, [prov:type='voprov:ConfigFile'…`,
+		`entity(job:JOB.c.kernel.conv, [prov:type='voprov:ConfigFile'…fed:sha256="`+kernel+`", fed:bytes="10"…`,
+		`wasInfluencedBy(job:JOB, job:JOB.c.kernel.conv, [prov:type='voprov:ConfigurationRelation'…`,
+		`specializationOf(job:JOB.c.kernel.conv, data:sha256-`+kernel+`)`,
+		`entity(jdl:configured.v1.c.kernel.conv, [prov:type='voprov:ConfigFileDescription'…fed:sha256="`+kernel+`"…`,
+		`entity(jdl:configured.v1.c.a.in, [prov:type='voprov:ConfigFileDescription'…fed:sha256="`+coordtest.MainOutput("n = {param.n}\n").SHA256()+`"…`,
 	)
-	for _, not := range []string{"c.conf", coordtest.MainOutput("n = 0\n").SHA256()} {
+	for _, not := range []string{"c.conf", "job:" + job + ".c.a.in", coordtest.MainOutput("n = 0\n").SHA256()} {
 		if strings.Contains(text, not) {
 			t.Errorf("the record tells of %s", not)
 		}

@@ -16,13 +16,14 @@ import (
 const MaxReason = 1 << 10
 
 // Retract marks a file as one not to be used, for the reason given, or withdraws that. The owner of the job
-// that made or uploaded it may do so, and operators. Doing it again changes nothing.
-func (s *Service) Retract(ctx context.Context, p auth.Principal, entity, reason string, withdraw bool) error {
+// that made or uploaded it may do so, and operators. Retracting what is retracted changes nothing: told then says
+// since when, by whom and why. To withdraw what is not retracted is ErrNotFound.
+func (s *Service) Retract(ctx context.Context, p auth.Principal, entity, reason string, withdraw bool) (told string, err error) {
 	if len(reason) > MaxReason || !utf8.ValidString(reason) || reason == "" && !withdraw {
-		return &InvalidError{Parameter: "reason", Value: reason, Problem: fmt.Sprintf("must be a text of 1 to %d bytes", MaxReason)}
+		return "", &InvalidError{Parameter: "reason", Value: reason, Problem: fmt.Sprintf("must be a text of 1 to %d bytes", MaxReason)}
 	}
 	var body *command.Retract
-	err := s.view(ctx, func(v *state.View) error {
+	err = s.view(ctx, func(v *state.View) error {
 		t, err := s.fileTarget(v, p, entity)
 		if err != nil {
 			return err
@@ -35,19 +36,19 @@ func (s *Service) Retract(ctx context.Context, p auth.Principal, entity, reason 
 		return s.mayRetract(v, p, f)
 	})
 	if err != nil {
-		return err
+		return "", err
 	}
 	result, err := s.cfg.Log.Propose(ctx, &command.Command{Principal: p.Owner(), Body: &command.Command_Retract{Retract: body}})
 	if err != nil {
-		return err
+		return "", err
 	}
 	switch result.Code {
 	case command.Result_OK:
-		return nil
+		return result.Message, nil
 	case command.Result_NOT_FOUND:
-		return fmt.Errorf("%w: %s", ErrNotFound, result.Message)
+		return "", fmt.Errorf("%w: %s", ErrNotFound, result.Message)
 	}
-	return &InvalidError{Parameter: "entity", Value: entity, Problem: result.Message}
+	return "", &InvalidError{Parameter: "entity", Value: entity, Problem: result.Message}
 }
 
 // mayRetract asks whether p may change the job that a file came from. What URLs answered with came from nobody's.

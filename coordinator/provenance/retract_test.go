@@ -15,19 +15,25 @@ func TestRetractAndImpact(t *testing.T) {
 	d := w.run(bobby, "d", nil, "data", "consort:"+c+"/answer")
 	ctx := t.Context()
 	for reason, entity := range map[string]string{"": answerOf(a), strings.Repeat("x", 2000): answerOf(a)} {
-		invalid(t, "reason", w.Retract(ctx, alice, entity, reason, false))
+		_, err := w.Retract(ctx, alice, entity, reason, false)
+		invalid(t, "reason", err)
 	}
-	invalid(t, "entity", w.Retract(ctx, alice, "job:"+a, "bad flat field", false))
-	notFound(t, "bob retracts", w.Retract(ctx, bob, answerOf(a), "bad flat field", false))
-	if err := w.Retract(ctx, bob, answerOf(c), "bad flat field", false); !errors.Is(err, auth.ErrForbidden) {
+	_, err := w.Retract(ctx, alice, "job:"+a, "bad flat field", false)
+	invalid(t, "entity", err)
+	_, err = w.Retract(ctx, bob, answerOf(a), "bad flat field", false)
+	notFound(t, "bob retracts", err)
+	_, err = w.Retract(ctx, alice, answerOf(a), "", true)
+	notFound(t, "what is not retracted", err)
+	if _, err := w.Retract(ctx, bob, answerOf(c), "bad flat field", false); !errors.Is(err, auth.ErrForbidden) {
 		t.Errorf("bob retracts what he used: %v", err)
 	}
-	for range 2 { // again changes nothing
-		if err := w.Retract(ctx, alice, answerOf(a), "bad flat field", false); err != nil {
-			t.Fatal(err)
+	for n, reason := range []string{"bad flat field", "another"} { // again changes nothing
+		told, err := w.Retract(ctx, alice, answerOf(a), reason, false)
+		if err != nil || (told != "") != (n == 1) || n == 1 && !strings.HasSuffix(told, " by alice: bad flat field") {
+			t.Fatalf("told %q, %v", told, err)
 		}
 	}
-	if err := w.Retract(ctx, alice, up, "wrong file", false); err != nil {
+	if _, err := w.Retract(ctx, alice, up, "wrong file", false); err != nil {
 		t.Fatal(err)
 	}
 	impact, err := w.Impact(ctx, alice, answerOf(a), "", 0)
@@ -64,7 +70,7 @@ func TestRetractAndImpact(t *testing.T) {
 	if list, err = w.Retractions(ctx, bob, "", 0); err != nil || len(list.Items) != 0 {
 		t.Errorf("bob's retractions: %+v %v", list, err)
 	}
-	if err := w.Retract(ctx, alice, answerOf(a), "", true); err != nil {
+	if _, err := w.Retract(ctx, alice, answerOf(a), "", true); err != nil {
 		t.Fatal(err)
 	}
 	if impact, err = w.Impact(ctx, alice, answerOf(a), "", 0); err != nil || impact.Retracted != nil {

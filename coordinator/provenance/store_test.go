@@ -171,7 +171,7 @@ func TestFetched(t *testing.T) {
 		t.Errorf("by its hash: %+v %v", found, err)
 	}
 	notFound(t, "another's", second(s.Users(t.Context(), bob, entity[a], "", 0)))
-	if err := s.Retract(t.Context(), alice, entity[a], "not for users to say", false); !errors.Is(err, auth.ErrForbidden) {
+	if _, err := s.Retract(t.Context(), alice, entity[a], "not for users to say", false); !errors.Is(err, auth.ErrForbidden) {
 		t.Errorf("a user retracts what a URL answered with: %v", err)
 	}
 }

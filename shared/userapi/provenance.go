@@ -170,6 +170,12 @@ type Retract struct {
 	Withdraw bool   `json:"withdraw,omitempty"`
 }
 
+// Retracted answers POST /api/v1/provenance/retractions when the file was retracted already: since when, by whom and
+// why. Else there is no content.
+type Retracted struct {
+	Message string `json:"message"`
+}
+
 // Relation types (RFC 8288, section 3.3) of Link headers of our own.
 const (
 	// RelComputed leads from the answer to a creation to an earlier job of which the same was asked.

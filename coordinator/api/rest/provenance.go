@@ -345,9 +345,12 @@ func (s *Surface) retract(c *fiber.Ctx) error {
 	if r.Entity == "" {
 		return fault.BadRequest("entity is missing: give the identifier of the file")
 	}
-	err := s.Provenance.Retract(request.Context(c), request.Principal(c), r.Entity, r.Reason, r.Withdraw)
+	told, err := s.Provenance.Retract(request.Context(c), request.Principal(c), r.Entity, r.Reason, r.Withdraw)
 	if err != nil {
 		return explainNotFound(err)
+	}
+	if told != "" {
+		return c.JSON(userapi.Retracted{Message: told})
 	}
 	return c.SendStatus(http.StatusNoContent)
 }
