@@ -1,6 +1,7 @@
 package provenance
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -27,8 +28,8 @@ func describeMakers(r *prov.DefinitionRecord, d *definition.Definition) {
 	for _, c := range d.Config {
 		r.Configs = append(r.Configs, prov.ConfigDescription{Name: c.File, Template: c.Template, ContentType: configType(c.Style)})
 	}
-	if d.Run.Script != "" {
-		r.Configs = append(r.Configs, prov.ConfigDescription{Name: d.Run.Script, Script: true})
+	for _, name := range d.Files {
+		r.Configs = append(r.Configs, prov.ConfigDescription{Name: name, Script: name == d.Run.Script})
 	}
 }
 
@@ -110,26 +111,28 @@ func describeRetractions(r *prov.JobRecord, v *state.View) (err error) {
 	return nil
 }
 
-// describeConfigs tells of the script and the templates which files they are, and of the job that it had its
-// own of each.
+// describeConfigs tells of the files of the definition and of those made from its templates which ones they are, and
+// of the job that it had its own of each. Of a template it had what was made of it.
 func describeConfigs(r *prov.JobRecord, d *state.Definition) {
+	files, templates := map[string]*command.BundleFile{}, map[string]bool{}
+	for _, f := range d.Files {
+		files[f.Path] = f
+	}
+	for _, c := range r.Definition.Configs {
+		templates[c.Template] = true
+	}
 	for i := range r.Definition.Configs {
 		c := &r.Definition.Configs[i]
-		own := prov.ConfigRecord{Name: c.Name, Script: c.Script}
-		from := c.Template
-		if c.Script {
-			from = c.Name
-		}
-		for _, f := range d.Files {
-			if f.Path != from {
-				continue
-			}
+		own := prov.ConfigRecord{Name: c.Name, Script: c.Script, Fixed: c.Template == ""}
+		if f := files[cmp.Or(c.Template, c.Name)]; f != nil {
 			c.SHA256 = f.Sha256
-			if c.Script { // the same for all jobs
+			if own.Fixed {
 				own.SHA256, own.Size = f.Sha256, &f.Size
 			}
 		}
-		r.Configs = append(r.Configs, own)
+		if !templates[c.Name] {
+			r.Configs = append(r.Configs, own)
+		}
 	}
 }
 
@@ -150,7 +153,7 @@ func describeRendered(r *prov.JobRecord, attempts []*state.Attempt) {
 	for _, c := range told {
 		for i := range r.Configs {
 			own := &r.Configs[i]
-			if own.Name == c.Name && !own.Script && ids.ValidSHA256(c.Sha256) && c.Size >= 0 {
+			if own.Name == c.Name && !own.Fixed && ids.ValidSHA256(c.Sha256) && c.Size >= 0 {
 				own.SHA256, own.Size = c.Sha256, &c.Size
 			}
 		}

@@ -144,11 +144,15 @@ func software(s *DependencyRecord, version QName) attrList {
 
 func (b *builder) configDescription(c ConfigDescription) {
 	l := attrList{{nameType, Name(voprovTerm("ConfigFileDescription"))}}
+	unknown := "application/octet-stream"
+	if c.Script || c.Template != "" {
+		unknown = "text/plain"
+	}
 	if c.Script {
 		l.types(typeScript)
 	}
 	l.text(nameName, c.Name)
-	l.text(nameContent, contentType(c.ContentType, "text/plain"))
+	l.text(nameContent, contentType(c.ContentType, unknown))
 	l.text(fedTerm("template"), c.Template)
 	l.text(nameSHA256, c.SHA256)
 	b.partOfPlan(b.part(PartConfig, c.Name), l)

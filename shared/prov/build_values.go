@@ -68,8 +68,7 @@ func typedParameter(typ, text string) Value {
 	return String(text)
 }
 
-// configs states the configuration files and the script of the job. Their templates are part of the
-// definition's digest.
+// configs states the configuration files and the script of the job. Templates are parts of the definition alone.
 func (b *builder) configs() {
 	described := map[string]bool{}
 	for _, c := range b.rec.Definition.Configs {
@@ -85,7 +84,7 @@ func (b *builder) configs() {
 		l.text(nameName, c.Name)
 		l.text(voprovTerm("location"), c.Name)
 		id := ConfigID(b.rec.Job, c.Name)
-		if c.Script {
+		if c.Script || c.Fixed {
 			b.file(id, l, "", c.SHA256, c.Size)
 		} else { // made for this job and kept nowhere, so that there is no content to find by its hash
 			b.digested(id, l, "", c.SHA256, c.Size)

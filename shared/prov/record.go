@@ -22,7 +22,8 @@ type JobRecord struct {
 	// Duration is the execution duration in seconds; 0 means no limit.
 	Duration   int64             `json:"duration,omitempty"`
 	Parameters []ParameterRecord `json:"parameters,omitempty"`
-	// Configs are the script and the rendered configuration files that the code was given.
+	// Configs are the files that the code was given beside its inputs: those of the definition, its script among
+	// them, and configuration files made for this job.
 	Configs    []ConfigRecord   `json:"configs,omitempty"`
 	Inputs     []InputRecord    `json:"inputs,omitempty"`
 	Attempts   []AttemptRecord  `json:"attempts,omitempty"`
@@ -85,7 +86,8 @@ type DependencyRecord struct {
 }
 
 // ConfigDescription is the ConfigFileDescription of ProvDM 1.0: a file that is made for each job from a
-// template, or the script, which is the same for all. SHA256 is that of the template or of the script.
+// template, or one of the definition's own files, which are the same for all jobs: scripts, tables, templates.
+// SHA256 is that of the template or of the file.
 type ConfigDescription struct {
 	Name        string `json:"name"`
 	ContentType string `json:"content_type,omitempty"`
@@ -139,12 +141,14 @@ type ParameterRecord struct {
 	Private bool     `json:"private,omitempty"`
 }
 
-// ConfigRecord is a configuration file as the code read it, or the script.
+// ConfigRecord is a file that configured the code, as the code read it. Fixed tells that it is one of the
+// definition's own, the same for all jobs; the script always is.
 type ConfigRecord struct {
 	Name   string `json:"name"`
 	SHA256 string `json:"sha256,omitempty"`
 	Size   *int64 `json:"size,omitempty"` // bytes
 	Script bool   `json:"script,omitempty"`
+	Fixed  bool   `json:"fixed,omitempty"`
 }
 
 // InputRecord is a file asked for as an input. Exactly one of Upload, URL, Job says where it came from.
