@@ -56,21 +56,41 @@ func TestOwnProvenance(t *testing.T) {
 	}
 }
 
-// TestInstalledSoftware: the site tells which versions it has of what a code needs.
-func TestInstalledSoftware(t *testing.T) {
+// TestSoftware: the site tells which versions it has of what a code needs; what its policy does not know tells itself.
+func TestSoftware(t *testing.T) {
 	w := newWorld(t)
-	site := agenttest.AllowCode + "[software.astropy]\nversion = \"6.0.1\"\n[software.other]\nversion = \"1\"\n"
+	site := agenttest.AllowCode + `[software.astropy]
+version = "6.0.1"
+[software.other]
+version = "1"
+[software.tool]
+environment = { TOOL_VERSION = "2.3.1" }
+`
 	if err := os.WriteFile(w.cfg.Policy, []byte(site), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	w.start()
-	code := agenttest.Code(agenttest.Hello)
-	code["definition.toml"] = strings.Replace(code["definition.toml"], "files =", "software = [{ name = \"astropy\" }, { name = \"numpy\" }]\nfiles =", 1)
-	ref := w.c.Queue(w.c.Lease(code))
-	if got := w.c.WaitPhase(ref, "COMPLETED").Facts.Software; len(got) != 1 || got[0] != (siteapi.Software{Name: "astropy", Version: "6.0.1"}) {
-		t.Errorf("the facts tell of %+v", got)
+	const needs = `software = [
+  { name = "astropy", report = ["sh", "-c", "touch ../astropy; echo 7.0"] },
+  { name = "numpy" },
+  { name = "tool", report = ["sh", "-c", "echo Tool $TOOL_VERSION, of $CONSORT_JOB"] },
+  { name = "broken", report = ["sh", "-c", "echo 1.0; exit 1"] },
+  { name = "missing", report = ["no-such-program", "--version"] },
+]
+files =`
+	want := []siteapi.Software{
+		{Name: "astropy", Version: "6.0.1"}, {Name: "tool", Version: "2.3.1"}, {Name: "broken", Version: "unknown"}, {Name: "missing", Version: "unknown"},
 	}
-	w.c.WaitForgotten(ref)
+	for script, phase := range map[string]string{agenttest.Hello + "\n[ ! -e ../astropy ]": "COMPLETED", "exit 2": "ERROR"} {
+		code := agenttest.Code(script)
+		code["definition.toml"] = strings.Replace(code["definition.toml"], "files =", needs, 1)
+		ref := w.c.Queue(w.c.Lease(code))
+		j := w.c.WaitPhase(ref, phase)
+		if got := j.Facts.Software; !slices.Equal(got, want) || !slices.Equal(j.Fragment.Facts.Software, want) {
+			t.Errorf("%s: the facts tell of %+v, signed is %+v", phase, got, j.Fragment.Facts.Software)
+		}
+		w.c.WaitForgotten(ref)
+	}
 }
 
 // TestConfigurationIsTold: which configuration files were made, with their hashes, by the facts and signed.

@@ -90,6 +90,7 @@ type record struct {
 	Argv    []string        `json:"argv,omitempty"`   // without the site's own wrapping; never holds secrets
 	Rule    int             `json:"rule,omitempty"`   // of the policy, that allowed the attempt
 	MaxOut  int64           `json:"maxOut,omitempty"` // bytes of all outputs that the rule allows; 0: no limit
+	Asked   []string        `json:"asked,omitempty"`  // software that tells its version itself, in the order of the wrapper's reports
 	End     *batch.Account  `json:"end,omitempty"`    // what the batch system said of the end
 	Failure *Failure        `json:"failure,omitempty"`
 	Gone    bool            `json:"gone,omitempty"`  // nobody waits for the end of this attempt

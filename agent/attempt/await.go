@@ -2,6 +2,7 @@ package attempt
 
 import (
 	"context"
+	"slices"
 
 	"consort/agent/batch"
 	"consort/agent/journal"
@@ -100,13 +101,15 @@ func (a *Attempt) follow(s batch.Status, reports *reporter) error {
 
 // ended records how the job ended.
 func (a *Attempt) ended(seen Seen) error {
-	err := a.save(journal.Ended, a.rt.Journal.Note, func(r *record) { r.end(seen) })
+	err := a.save(journal.Ended, a.rt.Journal.Note, func(r *record) { r.end(seen, a.dir) })
 	a.rt.Freed()
 	return err
 }
 
-// end writes into the record how the job ended.
-func (r *record) end(s Seen) {
+// end writes into the record how the job ended, and which software it ran with.
+func (r *record) end(s Seen, dir layout) {
 	r.End = &s.Account
 	addEnd(&r.Facts, s.Account)
+	r.Facts.Software = slices.Concat(r.Facts.Software, told(dir.meta(), r.Asked))
+	r.Asked = nil // told once
 }

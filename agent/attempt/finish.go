@@ -235,7 +235,7 @@ func (a *Attempt) halt(ctx context.Context) error {
 // haltOnce tells whether the job is over, and has the batch system cancel it when not.
 func (a *Attempt) haltOnce(ctx context.Context) (ended bool, err error) {
 	if seen := a.observed(); seen.Account.Ended {
-		return true, a.save(journal.Cancelling, a.rt.Journal.Note, func(r *record) { r.end(seen) })
+		return true, a.save(journal.Cancelling, a.rt.Journal.Note, func(r *record) { r.end(seen, a.dir) })
 	}
 	facts := a.facts()
 	if !facts.Ended.IsZero() || facts.Staged.IsZero() {

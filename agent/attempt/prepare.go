@@ -48,7 +48,8 @@ func (a *Attempt) prepare(ctx context.Context) error {
 		return err
 	}
 	given.Inputs = in.paths
-	argv, configs, err := a.write(bundle, given, grant.Variables)
+	asked, reports := toAsk(bundle.Definition, grant.Software)
+	argv, configs, err := a.write(bundle, given, grant.Variables, reports)
 	if err != nil {
 		return err
 	}
@@ -57,7 +58,7 @@ func (a *Attempt) prepare(ctx context.Context) error {
 		r.Facts.Staged = time.Now().UTC()
 		r.Facts.Transfers = in.transfers
 		r.Facts.Configs = configs
-		r.Facts.Software, r.Facts.Image = grant.Software, grant.Image
+		r.Facts.Software, r.Facts.Image, r.Asked = grant.Software, grant.Image, asked
 	})
 }
 
@@ -118,7 +119,7 @@ func (a *Attempt) placeFiles(bundle *definition.Bundle) error {
 
 // write renders configuration, parameters and the wrapper, and returns the arguments of the code and what is told
 // of the configuration.
-func (a *Attempt) write(bundle *definition.Bundle, given definition.ArgvContext, site map[string]string) ([]string, []siteapi.Config, error) {
+func (a *Attempt) write(bundle *definition.Bundle, given definition.ArgvContext, site map[string]string, reports [][]string) ([]string, []siteapi.Config, error) {
 	d := bundle.Definition
 	argv, err := d.Argv(given)
 	if err != nil {
@@ -136,7 +137,7 @@ func (a *Attempt) write(bundle *definition.Bundle, given definition.ArgvContext,
 	if err != nil {
 		return nil, nil, err
 	}
-	return argv, configs, a.writeWrapper(d, given, argv, env)
+	return argv, configs, a.writeWrapper(d, given, argv, env, reports)
 }
 
 // writeValues writes the parameters, the secret ones to a file of their own, and tells whether there are such.
@@ -182,10 +183,11 @@ func (a *Attempt) writeConfigs(bundle *definition.Bundle, given definition.ArgvC
 	return told[:min(len(told), siteapi.MaxConfigs)], nil
 }
 
-func (a *Attempt) writeWrapper(d *definition.Definition, given definition.ArgvContext, argv, env []string) error {
+func (a *Attempt) writeWrapper(d *definition.Definition, given definition.ArgvContext, argv, env []string, reports [][]string) error {
 	p := batch.Program{
 		Job: a.lease.Job, Epoch: a.lease.Epoch, Args: argv, Env: env,
 		WorkDir: a.dir.work(), Stdout: a.dir.file(stdoutFile), Stderr: a.dir.file(stderrFile),
+		Reports: reports,
 	}
 	if stdin := d.Stdin(given); stdin != "" {
 		p.Stdin = filepath.Join(a.dir.work(), stdin)

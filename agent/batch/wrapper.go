@@ -44,6 +44,10 @@ type Program struct {
 	Stdin   string   // absolute path of a file, or empty for none
 	Stdout  string   // absolute path of a file to append to
 	Stderr  string   // absolute path of a file to append to
+
+	// Reports are commands that tell versions, run beside each other before Args and like it. What becomes of them
+	// does not matter to the program. See ReadReport.
+	Reports [][]string
 }
 
 var variablePattern = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*=`)
@@ -57,10 +61,11 @@ func (p Program) check() error {
 		return refuse("the job id %q is not made of letters, digits and '-'", p.Job)
 	case p.Epoch == 0:
 		return refuse("the epoch is 0")
-	case len(p.Args) == 0 || p.Args[0] == "":
-		return refuse("there is no command")
-	case strings.Contains(p.Args[0], "="):
-		return refuse("the command %q has an equals sign in it", p.Args[0])
+	}
+	for _, command := range append([][]string{p.Args}, p.Reports...) {
+		if err := CheckCommand(command); err != nil {
+			return err
+		}
 	}
 	for _, path := range []string{p.WorkDir, p.Stdout, p.Stderr, p.Stdin} {
 		if !filepath.IsAbs(path) && path != "" || hasNUL(path) {
@@ -70,14 +75,25 @@ func (p Program) check() error {
 	if p.WorkDir == "" || p.Stdout == "" || p.Stderr == "" {
 		return refuse("the working directory, standard output and standard error must be given")
 	}
-	for i, a := range p.Args {
-		if hasNUL(a) || len(a) > MaxArgument {
-			return refuse("argument %d has a NUL byte or more than %d bytes", i, MaxArgument)
-		}
-	}
 	for _, v := range p.Env {
 		if !variablePattern.MatchString(v) || hasNUL(v) || len(v) > MaxArgument {
 			return refuse("the environment variable %.60q is not of the form NAME=value, has a NUL byte or more than %d bytes", v, MaxArgument)
+		}
+	}
+	return nil
+}
+
+// CheckCommand returns an ErrProgram when a command with its arguments cannot be run in a wrapper.
+func CheckCommand(argv []string) error {
+	if len(argv) == 0 || argv[0] == "" {
+		return fmt.Errorf("%w: there is no command", ErrProgram)
+	}
+	if strings.Contains(argv[0], "=") {
+		return fmt.Errorf("%w: the command %q has an equals sign in it", ErrProgram, argv[0])
+	}
+	for i, a := range argv {
+		if hasNUL(a) || len(a) > MaxArgument {
+			return fmt.Errorf("%w: argument %d has a NUL byte or more than %d bytes", ErrProgram, i, MaxArgument)
 		}
 	}
 	return nil
@@ -134,17 +150,11 @@ func (p Program) script(dir string) string {
 		stdin = os.DevNull
 	}
 	epoch := strconv.FormatUint(p.Epoch, 10)
-	var command strings.Builder
-	for _, v := range append(p.variables(), JobVariable+"="+p.Job, EpochVariable+"="+epoch) {
-		command.WriteString(" " + quote(v))
-	}
-	for _, a := range p.Args {
-		command.WriteString(" " + quote(a))
-	}
+	environment := words(append(p.variables(), JobVariable+"="+p.Job, EpochVariable+"="+epoch))
 	return strings.NewReplacer(
 		"@DIR@", quote(dir), "@JOB@", quote(p.Job), "@EPOCH@", quote(epoch),
 		"@WORKDIR@", quote(p.WorkDir), "@STDIN@", quote(stdin), "@STDOUT@", quote(p.Stdout), "@STDERR@", quote(p.Stderr),
-		"@COMMAND@", command.String(),
+		"@REPORTS@", p.reports(environment), "@COMMAND@", environment+words(p.Args),
 	).Replace(wrapperText)
 }
 
@@ -157,6 +167,15 @@ func (p Program) variables() []string {
 		}
 	}
 	return kept
+}
+
+// words quotes each of the list, with a blank before it.
+func words(list []string) string {
+	var b strings.Builder
+	for _, s := range list {
+		b.WriteString(" " + quote(s))
+	}
+	return b.String()
 }
 
 // quote makes one word of s that no POSIX shell looks into.

@@ -58,7 +58,8 @@ cd "$workdir" || finish 126 workdir
 command : <"$stdin" || finish 126 stdin
 command : >>"$stdout" || finish 126 stdout
 command : >>"$stderr" || finish 126 stderr
-[ -z "$caught" ] || finish 143 signal
+
+@REPORTS@[ -z "$caught" ] || finish 143 signal
 
 # As everything that a shell runs behind itself, the program begins with INT and QUIT ignored.
 env -i --@COMMAND@ <"$stdin" >>"$stdout" 2>>"$stderr" &
