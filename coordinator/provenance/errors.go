@@ -10,6 +10,9 @@ import (
 // ErrNotFound is returned for what does not exist and for what the caller may not read, alike.
 var ErrNotFound = jobs.ErrNotFound
 
+// ErrNotRetracted is returned for the withdrawal of a retraction that there is not. It is an ErrNotFound.
+var ErrNotRetracted = fmt.Errorf("%w: not retracted", ErrNotFound)
+
 // InvalidError is returned for a parameter that has a value it can't have. It is a jobs.ErrInvalid.
 type InvalidError struct {
 	Parameter string
@@ -20,7 +23,10 @@ type InvalidError struct {
 
 // Error tells what is wrong and what would be right.
 func (e *InvalidError) Error() string {
-	text := fmt.Sprintf("%s: %.100q", e.Parameter, e.Value)
+	text := e.Parameter
+	if e.Value != "" || e.Problem == "" {
+		text += fmt.Sprintf(": %.100q", e.Value)
+	}
 	if e.Problem != "" {
 		text += " " + e.Problem
 	}

@@ -17,7 +17,7 @@ const MaxReason = 1 << 10
 
 // Retract marks a file as one not to be used, for the reason given, or withdraws that. The owner of the job
 // that made or uploaded it may do so, and operators. Retracting what is retracted changes nothing: told then says
-// since when, by whom and why. To withdraw what is not retracted is ErrNotFound.
+// since when, by whom and why. To withdraw what is not retracted is ErrNotRetracted.
 func (s *Service) Retract(ctx context.Context, p auth.Principal, entity, reason string, withdraw bool) (told string, err error) {
 	if len(reason) > MaxReason || !utf8.ValidString(reason) || reason == "" && !withdraw {
 		return "", &InvalidError{Parameter: "reason", Value: reason, Problem: fmt.Sprintf("must be a text of 1 to %d bytes", MaxReason)}
@@ -46,7 +46,7 @@ func (s *Service) Retract(ctx context.Context, p auth.Principal, entity, reason 
 	case command.Result_OK:
 		return result.Message, nil
 	case command.Result_NOT_FOUND:
-		return "", fmt.Errorf("%w: %s", ErrNotFound, result.Message)
+		return "", fmt.Errorf("%w: %s", ErrNotRetracted, result.Message)
 	}
 	return "", &InvalidError{Parameter: "entity", Value: entity, Problem: result.Message}
 }

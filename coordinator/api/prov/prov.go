@@ -52,6 +52,9 @@ func (s *Surface) query(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	for i, id := range q.IDs {
+		q.IDs[i] = provform.ID(request.Base(c), id)
+	}
 	if !q.named {
 		c.Vary(fiber.HeaderAccept)
 	}
@@ -76,11 +79,10 @@ func (s *Surface) query(c *fiber.Ctx) error {
 		}
 	}
 	base := request.Base(c)
-	return q.form.Send(c, graph, fileName(answer.Focus), provform.Options{
-		Model: q.model, Direction: q.graphDirection, Attributes: q.attributes, Focus: answer.Focus,
-		Title: "Provenance of " + shorten(strings.Join(q.IDs, ", ")),
-		Link:  func(node prov.QName) string { return provform.NodeURL(base, node, q.form.Name) },
-	})
+	look := q.Options()
+	look.Focus, look.Title = answer.Focus, "Provenance of "+provform.Shorten(strings.Join(q.IDs, ", "))
+	look.Link = func(node prov.QName) string { return provform.NodeURL(base, node, q.form.Name) }
+	return q.form.Send(c, graph, fileName(answer.Focus), look)
 }
 
 // fileName names a document by the one node that was asked for.
@@ -88,7 +90,7 @@ func fileName(focus []prov.QName) string {
 	if len(focus) != 1 {
 		return "provenance"
 	}
-	return shorten(focus[0].Local)
+	return provform.Shorten(focus[0].Local)
 }
 
 // crate answers with the RO-Crate of the one job that the ID names.
@@ -103,7 +105,7 @@ func (s *Surface) crate(c *fiber.Ctx, q *query) error {
 	if found.Job == "" {
 		return fault.BadRequest("an " + provform.ROCrate + " is that of a job; the ID names " + found.Node.String())
 	}
-	return s.Crates.Send(c, found.List, found.Job, q.data)
+	return s.Crates.Send(c, found.List, found.Job, q.Data)
 }
 
 // overflow tells that there is more, and where.
@@ -157,9 +159,6 @@ func (s *Surface) capabilities(c *fiber.Ctx) error {
 	}))
 }
 
-// kinds are the namespaces of identifiers by the path segment that their IRIs have.
-var kinds = map[string]string{"job": "job", "entity": "ent", "data": "data", "jdl": "jdl", "agent": "agt"}
-
 // resolve sends whoever looks an identifier up to its record, in the form that the client likes (303, as the thing
 // itself is no document).
 func (s *Surface) resolve(c *fiber.Ctx) error {
@@ -171,8 +170,8 @@ func (s *Surface) resolve(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	node := prov.QName{Prefix: kinds[kind], Local: local}
-	if node.Prefix == "" || !node.Valid() {
+	node, ok := provform.Identifier(kind, local)
+	if !ok {
 		return fault.NotFound("nothing has this identifier")
 	}
 	form, err := provform.Negotiate(c.Get(fiber.HeaderAccept))
@@ -210,13 +209,6 @@ func readForm(c *fiber.Ctx) (*request.Form, error) {
 		form.Add(name, value)
 	}
 	return form, nil
-}
-
-func shorten(text string) string {
-	if r := []rune(text); len(r) > 80 {
-		return string(r[:79]) + "…"
-	}
-	return text
 }
 
 // maxIDs bounds the start nodes of one request.

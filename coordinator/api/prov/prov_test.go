@@ -363,8 +363,73 @@ func TestCrate(t *testing.T) {
 	if d := full.Header.Get("Content-Disposition"); d != `attachment; filename="`+w.id(0)+`.crate.zip"` {
 		t.Errorf("%s", d)
 	}
-	if again := files(w.Get(w.jobs[0] + "/results/rocrate")); again["ro-crate-metadata.json"] != light["ro-crate-metadata.json"] {
-		t.Errorf("%v", again)
+	for _, path := range []string{"/results/rocrate", "/rocrate"} {
+		if again := files(w.Get(w.jobs[0] + path)); again["ro-crate-metadata.json"] != light["ro-crate-metadata.json"] {
+			t.Errorf("%s: %v", path, again)
+		}
+		if again := files(w.Get(w.jobs[0] + path + "?data=true")); again["data/answer/answer.txt"] != string(coordtest.MainOutput(w.jobs[0]).Data) {
+			t.Errorf("%s: %v", path, again)
+		}
+	}
+}
+
+// TestLook: below a job a client chooses how its record is written, by the parameters of ProvSAP.
+func TestLook(t *testing.T) {
+	w := newWorld(t)
+	whole := "/api/v1/jobs/" + w.id(0) + "/provenance"
+	for _, c := range []struct{ path, form string }{{w.jobs[0] + "/prov", ""}, {w.jobs[0] + "/results/prov", ""}, {whole + "?format=", "&"}} {
+		get := func(form, query string) *coordtest.Answer {
+			if c.form == "" {
+				form += "?"
+			}
+			return w.Get(c.path + form + c.form + query)
+		}
+		plain := get("json", "").Text()
+		if ivoa := get("json", "model=ivoa&nothing=1").Text(); ivoa == plain || !strings.Contains(ivoa, "voprov:") {
+			t.Errorf("%s: %.200s", c.path, ivoa)
+		}
+		if w3c := get("json", "MODEL=W3C").Text(); w3c != plain {
+			t.Errorf("%s: %.200s", c.path, w3c)
+		}
+		picture := get("svg", "").Text()
+		for _, query := range []string{"ATTRIBUTES=1", "gd=bt"} {
+			if a := get("svg", query); a.Status != 200 || a.Text() == picture {
+				t.Errorf("%s %s: %d", c.path, query, a.Status)
+			}
+		}
+		for query, says := range map[string]string{
+			"MODEL=OPM": "W3C, IVOA", "GD=UP": "LR, RL, TB, BT", "ATTRIBUTES=2": "0, 1, false, true", "DATA=all": "0, 1, false, true",
+			"MODEL=W3C&model=W3C": "more than once",
+		} {
+			if a := get("json", query); a.Status != 400 || !strings.Contains(a.Text(), says) {
+				t.Errorf("%s %s: %d %s", c.path, query, a.Status, a.Text())
+			}
+		}
+	}
+}
+
+// TestAddressesAsIDs: the address at which an identifier resolves here is as good as the identifier.
+func TestAddressesAsIDs(t *testing.T) {
+	w := newWorld(t)
+	base, _, _ := strings.Cut(w.jobs[0], "/rest/")
+	entity := w.id(0) + ".r.answer"
+	for address, status := range map[string]int{
+		base + "/id/entity/" + entity: 200, base + "/id/job/" + w.id(0): 200, base + "/id/job/j%3001": 404, base + "/id/planet/mars": 404,
+		base + "/id/entity/" + strings.ReplaceAll(entity, ".", "%2E"): 200, base + "/id/": 404, base + "/id/job/%zz": 404,
+		"https://elsewhere.example/id/entity/" + entity: 404,
+	} {
+		for _, path := range []string{"/provsap?ID=", "/api/v1/provenance/lineage?id=", "/api/v1/provenance/users?id=", "/api/v1/provenance/impact?id="} {
+			want := status
+			if status == 200 && strings.Contains(address, "/job/") && strings.Contains(path, "users") {
+				want = 400 // it is no file
+			}
+			if a := w.Get(path + url.QueryEscape(address)); a.Status != want {
+				t.Errorf("%s%s: %d %s", path, address, a.Status, a.Text())
+			}
+		}
+	}
+	if got := w.graph(w.ask("ID", base+"/id/entity/"+entity)); w.jobsIn(got) != "0" {
+		t.Errorf("%s", w.jobsIn(got))
 	}
 }
 
@@ -415,6 +480,7 @@ func TestDownloadsTellWhereTheyComeFrom(t *testing.T) {
 	var v userapi.Version
 	w.JSON("", "/version", &v)
 	member := prov.MemberID(w.id(0), "files", "out/a b").Local
+	next := strings.Replace(w.jobs[0], w.id(0), w.id(1), 1)
 	for path, entity := range map[string]string{
 		"/results/answer":            w.id(0) + ".r.answer",
 		"/results/result":            w.id(0) + ".r.answer",
@@ -423,9 +489,13 @@ func TestDownloadsTellWhereTheyComeFrom(t *testing.T) {
 		"/results/files/out/a%20b":   member,
 		"/results/stdout":            w.id(0) + ".r.stdout",
 		"/stdout":                    w.id(0) + ".r.stdout",
+		next + "/parameters/data":    w.id(0) + ".r.answer",
 	} {
+		if !strings.HasPrefix(path, next) {
+			path = w.jobs[0] + path
+		}
 		for _, method := range []string{http.MethodGet, http.MethodHead} {
-			a := w.Do(coordtest.Request{Method: method, Path: w.jobs[0] + path})
+			a := w.Do(coordtest.Request{Method: method, Path: path})
 			links := strings.Join(a.Header.Values("Link"), "\n")
 			anchor := `anchor="` + v.Authority + "/id/entity/" + entity + `"`
 			if a.Status != 200 || strings.Count(links, anchor) != 2 || !strings.Contains(links, `rel="`+userapi.RelProvenance+`"`) || !strings.Contains(links, `rel="`+userapi.RelQueryService+`"`) {

@@ -10,6 +10,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"consort/coordinator/api/fault"
+	"consort/coordinator/api/provform"
 	"consort/coordinator/api/request"
 	"consort/coordinator/provenance"
 	"consort/shared/prov"
@@ -88,9 +89,8 @@ func modelOf(c *fiber.Ctx) (prov.Model, error) {
 	if err != nil {
 		return "", err
 	}
-	r := &reader{form: form}
-	model := choose(r, "MODEL", prov.IVOA, models)
-	return model, r.err
+	r := read(form)
+	return provform.ChooseModel(&r.Parameters, prov.IVOA), r.Err
 }
 
 // Numbers of jobs whose rows make one answer.
@@ -120,20 +120,20 @@ func (s *Surface) table(c *fiber.Ctx) error {
 	if err := knownOnly(form); err != nil {
 		return err
 	}
-	r := &reader{form: form}
+	r := read(form)
 	limit, none := r.maxrec(maxJobs)
-	if _, given := r.take("MAXREC"); !given {
+	if _, given := r.Take("MAXREC"); !given {
 		limit = defaultJobs
 	}
-	cursor, _ := r.take("CURSOR")
+	cursor, _ := r.Take("CURSOR")
 	filter := map[string]string{}
 	for _, key := range provenance.TableFilters {
-		if value, given := r.take(key); given {
+		if value, given := r.Take(key); given {
 			filter[key] = value
 		}
 	}
-	if r.err != nil {
-		return r.err
+	if r.Err != nil {
+		return r.Err
 	}
 	answer, err := s.Provenance.Table(request.Context(c), request.Principal(c), name, filter, cursor, limit)
 	if err != nil {

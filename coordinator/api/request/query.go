@@ -43,6 +43,15 @@ func (p Pairs) Single(name string) (value string, given bool, err error) {
 	return value, given, nil
 }
 
+// Form gives the pairs as those of a form.
+func (p Pairs) Form() *Form {
+	f := newForm()
+	for _, x := range p {
+		f.Add(x.Name, x.Value)
+	}
+	return f
+}
+
 // Query returns the decoded pairs of the query.
 func Query(c *fiber.Ctx) (Pairs, error) {
 	return parsePairs(string(c.Context().URI().QueryString()), 0)

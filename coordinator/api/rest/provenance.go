@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -45,14 +46,20 @@ func (s *Surface) provenance(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	look, err := provform.LookOf(c)
+	if err != nil {
+		return err
+	}
 	if form.Name == provform.ROCrate {
-		return hide(s.Crates.Send(c, "", id, false))
+		return hide(s.Crates.Send(c, "", id, look.Data))
 	}
 	g, err := s.Provenance.Graph(request.Context(c), request.Principal(c), "", id)
 	if err != nil {
 		return hide(err)
 	}
-	return form.Send(c, g, id, provform.Options{Title: "Provenance of job " + id})
+	o := look.Options()
+	o.Title = "Provenance of job " + id
+	return form.Send(c, g, id, o)
 }
 
 func formOf(format string) (provform.Form, error) {
@@ -102,7 +109,7 @@ func page(c *fiber.Ctx, needID bool) (list, error) {
 	if needID && v["id"] == "" {
 		return list{}, fault.BadRequest("id is missing: give the identifier of a result or another file")
 	}
-	l := list{id: v["id"], cursor: v["cursor"]}
+	l := list{id: provform.ID(request.Base(c), v["id"]), cursor: v["cursor"]}
 	l.limit, err = limit(v["limit"], defaultLimit, maxLimit)
 	return l, err
 }
@@ -130,7 +137,7 @@ func (s *Surface) lineage(c *fiber.Ctx) error {
 	if v["id"] == "" {
 		return fault.BadRequest("id is missing: give the identifier of a job or a file")
 	}
-	q := provenance.LineageQuery{ID: v["id"], Cursor: v["cursor"], Depth: provenance.All}
+	q := provenance.LineageQuery{ID: provform.ID(request.Base(c), v["id"]), Cursor: v["cursor"], Depth: provenance.All}
 	var known bool
 	if q.Direction, known = directions[v["direction"]]; !known {
 		return fault.BadRequest("direction: back, forth and both are allowed")
@@ -345,7 +352,11 @@ func (s *Surface) retract(c *fiber.Ctx) error {
 	if r.Entity == "" {
 		return fault.BadRequest("entity is missing: give the identifier of the file")
 	}
-	told, err := s.Provenance.Retract(request.Context(c), request.Principal(c), r.Entity, r.Reason, r.Withdraw)
+	entity := provform.ID(request.Base(c), r.Entity)
+	told, err := s.Provenance.Retract(request.Context(c), request.Principal(c), entity, r.Reason, r.Withdraw)
+	if errors.Is(err, provenance.ErrNotRetracted) {
+		return fault.NotFound("it is not retracted, so that there is nothing to withdraw")
+	}
 	if err != nil {
 		return explainNotFound(err)
 	}

@@ -146,6 +146,9 @@ func TestRetraction(t *testing.T) {
 	if a := c.retract(coordtest.Alice, body(`,"reason":"it was right","withdraw":true`)); a.Status != 204 {
 		t.Errorf("%d %s", a.Status, a.Text())
 	}
+	if a := c.retract(coordtest.Alice, body(`,"reason":"again","withdraw":true`)); a.Status != 404 || !strings.Contains(a.Text(), "it is not retracted") {
+		t.Errorf("%d %s", a.Status, a.Text())
+	}
 	if list := read[userapi.ProvRetractions](c, "/retractions"); len(list.Retractions) != 0 {
 		t.Errorf("%+v", list)
 	}

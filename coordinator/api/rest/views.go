@@ -70,15 +70,14 @@ func inputs(c *fiber.Ctx, j *jobs.Job) []userapi.Input {
 		case in.Source == command.Input_URL:
 			source = "url"
 		}
-		url := jobURL(c, j.Job) + request.Path("parameters", in.Name)
-		if n := seen[in.Name]; n > 0 {
-			url += "?file=" + strconv.Itoa(n)
+		parameter := in.Name
+		if seen[in.Name]++; seen[in.Name] > 1 {
+			parameter += "." + strconv.Itoa(seen[in.Name]) // as in UWS
 		}
-		seen[in.Name]++
 		views = append(views, userapi.Input{
 			Name: in.Name, Source: source, FileName: in.FileName, SHA256: in.Sha256, Size: in.Size,
 			ContentType: in.ContentType, FromJob: in.FromJob, FromResult: in.FromResult,
-			FromURL: publicURL(in.Url), URL: url,
+			FromURL: publicURL(in.Url), URL: jobURL(c, j.Job) + request.Path("parameters", parameter),
 		})
 	}
 	return views

@@ -10,6 +10,7 @@ import (
 	"consort/coordinator/api/request"
 	"consort/coordinator/auth"
 	"consort/coordinator/jobs"
+	"consort/shared/prov"
 	"consort/shared/uws"
 )
 
@@ -46,7 +47,24 @@ func (s *Surface) getParameter(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	if node, ok := inputNode(j, declared.Name, n); ok {
+		s.tellProvenance(c, node)
+	}
 	return request.SendFile(c, f)
+}
+
+// inputNode names the n-th (from 0) file given for an input as records do.
+func inputNode(j *jobs.Job, name string, n int) (prov.QName, bool) {
+	for _, in := range j.Spec.Inputs {
+		if in.Name != name {
+			continue
+		}
+		if n == 0 {
+			return prov.InputID(&prov.InputRecord{SHA256: in.Sha256, Upload: in.Upload, URL: in.Url, Job: in.FromJob, Result: in.FromResult}), true
+		}
+		n--
+	}
+	return prov.QName{}, false
 }
 
 // postParameters changes parameters and inputs of a job that was not started (UWS 1.1, section 2.2.3.4).

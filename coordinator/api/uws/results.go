@@ -179,17 +179,21 @@ func (s *Surface) sendProvenance(c *fiber.Ctx, f provform.Form) error {
 	if err != nil {
 		return err
 	}
+	look, err := provform.LookOf(c)
+	if err != nil {
+		return err
+	}
 	if f.Name == provform.ROCrate {
-		return s.Crates.Send(c, t.list, t.id, false)
+		return s.Crates.Send(c, t.list, t.id, look.Data)
 	}
 	graph, err := s.Provenance.Graph(request.Context(c), t.Principal, t.list, t.id)
 	if err != nil {
 		return err
 	}
-	return f.Send(c, graph, t.id, provform.Options{
-		Title: "Provenance of job " + t.id, Focus: []prov.QName{prov.JobID(t.id)},
-		Link: func(node prov.QName) string { return provform.NodeURL(request.Base(c), node, f.Name) },
-	})
+	o := look.Options()
+	o.Title, o.Focus = "Provenance of job "+t.id, []prov.QName{prov.JobID(t.id)}
+	o.Link = func(node prov.QName) string { return provform.NodeURL(request.Base(c), node, f.Name) }
+	return f.Send(c, graph, t.id, o)
 }
 
 // sendLog answers with standard output or error: the complete log once it is stored, until then what is

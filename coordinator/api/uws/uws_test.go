@@ -586,6 +586,32 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// TestQuickJobs: code that ended before anybody saw it run started nevertheless.
+func TestQuickJobs(t *testing.T) {
+	w := newWorld(t)
+	code := 0
+	good := w.Create("probe", "PHASE", "RUN")
+	started := time.Now()
+	w.site.Take().Commit(siteapi.Facts{ExitCode: &code, Started: started}, coordtest.MainOutput("done"))
+	bad := w.Create("probe", "PHASE", "RUN")
+	code = 1
+	w.site.Take().Fail("user", "failed", siteapi.Facts{ExitCode: &code})
+	for job, phase := range map[string]uws.Phase{good: uws.Completed, bad: uws.Error} {
+		j := w.job(job)
+		if j.Phase != phase || j.StartTime.Before(j.CreationTime) || j.EndTime.Before(j.StartTime) {
+			t.Errorf("%+v", j)
+		}
+	}
+	if j := w.job(good); j.StartTime.Sub(started).Abs() > time.Minute {
+		t.Errorf("started %v, not %v", j.StartTime, started)
+	}
+	never := w.Create("probe", "PHASE", "RUN")
+	w.site.Take().Fail("user", "no such file", siteapi.Facts{})
+	if j := w.job(never); j.Phase != uws.Error || !j.StartTime.IsZero() {
+		t.Errorf("%+v", j)
+	}
+}
+
 // TestDelete: K1-K9, D5.
 func TestDelete(t *testing.T) {
 	w := newWorld(t)
