@@ -13,7 +13,7 @@ import (
 )
 
 // TestOwnProvenance: what a code tells of itself is stored whether it succeeds or not; what is no file of its own is
-// not followed, and what is too long is told only.
+// not followed and what is too long not sent: an empty file tells of both.
 func TestOwnProvenance(t *testing.T) {
 	const whole = `{"activity":{"current_job":{}}}`
 	w := newWorld(t)
@@ -27,9 +27,9 @@ func TestOwnProvenance(t *testing.T) {
 		{"written", "echo hello >answer.txt; printf '" + whole + "' >internal_provenance.json", "COMPLETED", true, whole, int64(len(whole))},
 		{"failed", "printf '" + whole + "' >internal_provenance.json; exit 2", "ERROR", true, whole, int64(len(whole))},
 		{"none", "echo hello >answer.txt", "COMPLETED", false, "", 0},
-		{"link", "echo hello >answer.txt; ln -s answer.txt internal_provenance.json", "COMPLETED", false, "", 0},
-		{"directory", "echo hello >answer.txt; mkdir internal_provenance.json", "COMPLETED", false, "", 0},
-		{"pipe", "echo hello >answer.txt; mkfifo internal_provenance.json", "COMPLETED", false, "", 0},
+		{"link", "echo hello >answer.txt; ln -s answer.txt internal_provenance.json", "COMPLETED", true, "", 0},
+		{"directory", "echo hello >answer.txt; mkdir internal_provenance.json", "COMPLETED", true, "", 0},
+		{"pipe", "echo hello >answer.txt; mkfifo internal_provenance.json", "COMPLETED", true, "", 0},
 		{"too long", "echo hello >answer.txt; truncate -s 8388609 internal_provenance.json", "COMPLETED", true, "", siteapi.MaxProvenance + 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 // layout is an attempt's private directory, mode 0700 throughout:
 //
 //	work/  the working directory: inputs, files, configuration; outputs are matched here and nowhere else
-//	meta/  wrapper, started, exit, stdout, stderr, params.json, secrets.json, error, manifest.json
+//	meta/  wrapper, started, exit, stdout, stderr, params.json, secrets.json, error, manifest.json, report-0, …
 //	home/  HOME   tmp/  TMPDIR
 type layout string
 

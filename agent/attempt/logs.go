@@ -35,7 +35,8 @@ func (a *Attempt) kept() []kept {
 	}
 }
 
-// storeLogs stores what the code wrote. What it never made, or made into anything but a regular file, is left out.
+// storeLogs stores what the code wrote. What it never made, or made into anything but a regular file, is left out;
+// of its own provenance an empty file is stored then, so that the record says that there was something.
 func (a *Attempt) storeLogs(ctx context.Context) ([]siteapi.Log, error) {
 	files := a.kept()
 	stored := make([]*siteapi.Log, len(files))
@@ -63,14 +64,18 @@ func (a *Attempt) storeLog(ctx context.Context, k kept) (*siteapi.Log, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	if irregular(err) {
+	switch {
+	case irregular(err):
 		a.logger.Warn("a file of the code is left out", "file", k.name, "error", err)
-		return nil, nil
-	}
-	if err != nil {
+		if k.name != siteapi.LogProvenance {
+			return nil, nil
+		}
+		full = 0
+	case err != nil:
 		return nil, fmt.Errorf("open %s: %w", k.name, err)
+	default:
+		f.Close()
 	}
-	f.Close()
 	size := k.part(full)
 	if size < full {
 		a.logger.Warn("a file of the code is too long to be kept whole", "file", k.name, "bytes", full, "kept", size)
@@ -102,7 +107,7 @@ func provenancePart(full int64) int64 {
 }
 
 func openProvenance(path string, full int64) (io.ReadCloser, error) {
-	if provenancePart(full) < full {
+	if provenancePart(full) == 0 {
 		return io.NopCloser(strings.NewReader("")), nil
 	}
 	return openLog(path, full)
