@@ -231,6 +231,7 @@ func (t *tx) commit(c *command.Commit) *command.Result {
 	}
 	before, after := edit(j)
 	t.learn(after, a, c.Facts)
+	t.ran(after, a)
 	t.contribute(j, a, c.Fragment)
 	t.put(keyResults(c.Job), &Results{Epoch: c.Epoch, Parts: c.Parts, Outputs: c.Outputs})
 	t.end(after, uws.Completed, "")
@@ -280,6 +281,7 @@ func (t *tx) failAttempt(c *command.FailAttempt) *command.Result {
 	}
 	before, after := edit(j)
 	t.learn(after, a, c.Facts)
+	t.ran(after, a)
 	t.contribute(j, a, c.Fragment)
 	a.Class, a.Message = clip(c.Class, maxReason), clip(c.Message, maxReason)
 	if a.Cancelling || final(j) {
@@ -350,6 +352,7 @@ func (t *tx) closeAttempt(c *command.CloseAttempt) *command.Result {
 	}
 	before, after := edit(j)
 	t.learn(after, a, c.Facts)
+	t.ran(after, a)
 	t.contribute(j, a, c.Fragment)
 	t.close(after, a, AttemptCancelled)
 	t.queuePurge(after, a)
@@ -400,6 +403,29 @@ func (t *tx) learn(j *Job, a *Attempt, f *command.Facts) {
 	})
 	for _, l := range f.Logs {
 		t.hold(logHolder(a.Job, a.Epoch), l.Sha256, l.Size)
+	}
+}
+
+// ran notes when an attempt's code started, where nobody reported that it ran: it may have been too quick. The
+// site's clock is believed between the lease and the end, and when it tells no time, the code started by now.
+func (t *tx) ran(j *Job, a *Attempt) {
+	f := a.GetFacts()
+	if f.GetStartedUs() <= 0 && (f == nil || f.ExitCode == nil) {
+		return
+	}
+	until := t.now
+	if j.EndedUs > 0 {
+		until = j.EndedUs
+	}
+	started := until
+	if f.StartedUs > 0 {
+		started = min(max(f.StartedUs, a.LeasedUs), until)
+	}
+	if a.RunningUs == 0 {
+		a.RunningUs = started
+	}
+	if j.StartedUs == 0 {
+		j.StartedUs = a.RunningUs
 	}
 }
 
