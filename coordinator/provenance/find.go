@@ -225,8 +225,10 @@ func (f *Filter) check() error {
 		return &InvalidError{Parameter: "version", Value: f.Version, Problem: "needs the definition that it is of"}
 	case f.Version != "" && !ids.ValidVersion(f.Version):
 		return &InvalidError{Parameter: "version", Value: f.Version, Problem: "is not of the form 1, 1.2 or 1.2.3"}
-	case (f.Parameter != "" || f.Value != "") && (f.Definition == "" || f.Parameter == ""):
-		return &InvalidError{Parameter: "parameter", Value: f.Parameter, Problem: "needs a definition, a name and a value"}
+	case f.Parameter != "" && f.Definition == "":
+		return &InvalidError{Parameter: "parameter", Value: f.Parameter, Problem: "needs the definition that it is of"}
+	case f.Value != "" && f.Parameter == "":
+		return &InvalidError{Parameter: "value", Value: f.Value, Problem: "needs the parameter that it is of"}
 	case f.Software != "" && !strings.Contains(f.Software, "@"):
 		return &InvalidError{Parameter: "software", Value: f.Software, Problem: "is not of the form name@version"}
 	}
@@ -255,9 +257,23 @@ func (f *Filter) index(p auth.Principal) (state.Discovery, []string, error) {
 		return state.ByDefinition, []string{f.Definition + "@" + f.Version}, nil
 	case f.Site != "":
 		return state.BySite, []string{f.Site}, nil
+	case f.Definition != "":
+		return state.ByDefinition, []string{f.Definition}, nil
 	}
-	return 0, nil, &InvalidError{Parameter: "filter", Problem: "names nothing that jobs are indexed by",
-		Allowed: []string{"definition and version", "image", "software", "definition, parameter and value", "site", "owner"}}
+	return 0, nil, f.unindexed()
+}
+
+// unindexed is the refusal of a filter without anything that jobs are indexed by.
+func (f *Filter) unindexed() error {
+	e := &InvalidError{Parameter: "filter", Problem: "is not enough",
+		Allowed: []string{"definition", "image", "software", "definition, parameter and value", "site", "owner"}}
+	switch {
+	case !f.Since.IsZero():
+		e.Parameter, e.Value = "since", f.Since.UTC().Format(time.RFC3339)
+	case !f.Until.IsZero():
+		e.Parameter, e.Value = "until", f.Until.UTC().Format(time.RFC3339)
+	}
+	return e
 }
 
 // past tells that all that follows is older than what is wanted.

@@ -58,13 +58,21 @@ func TestJobs(t *testing.T) {
 		}
 	}
 	for parameter, f := range map[string]provenance.Filter{
-		"version": {Version: "1"}, "parameter": {Definition: "trial", Value: "x"}, "software": {Software: "gcc"},
+		"version": {Version: "1"}, "parameter": {Parameter: "n"}, "value": {Definition: "trial", Value: "x"}, "software": {Software: "gcc"},
 	} {
 		_, err := w.Jobs(t.Context(), alice, f, "", 0)
 		invalid(t, parameter, err)
 	}
 	_, err := w.Jobs(t.Context(), operator, provenance.Filter{}, "", 0)
 	invalid(t, "filter", err)
+	_, err = w.Jobs(t.Context(), operator, provenance.Filter{Since: time.Unix(1e9, 0)}, "", 0)
+	invalid(t, "since", err)
+	if page, err := w.Jobs(t.Context(), operator, provenance.Filter{Definition: "trial"}, "", 0); err != nil || len(page.Items) != len(all)+1 {
+		t.Errorf("all versions of a definition: %v, %v", page, err)
+	}
+	if table, err := w.Table(t.Context(), operator, "activity", map[string]string{"definition": "trial"}, "", 0); err != nil || len(table.Focus) != len(all)+1 {
+		t.Errorf("the same as a table: %+v, %v", table, err)
+	}
 
 	// Agents and definitions lead to their jobs.
 	for _, id := range []string{"agt:user.alice", "agt:site.paris", "jdl:trial.v1.0.0"} {

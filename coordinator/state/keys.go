@@ -72,7 +72,7 @@ const (
 
 // The kinds of tagFound, with their texts.
 const (
-	foundDefinition = 'd' // name@version
+	foundDefinition = 'd' // name@version, and name alone
 	foundSite       = 's' // name, of any attempt
 	foundOwner      = 'o' // principal
 	foundImage      = 'i' // digest, of attempts that ended
@@ -264,6 +264,7 @@ func indexKeys(j *Job) []key {
 			list(prefixPhase(q, j.Phase))
 		}
 		list(prefixFound(foundDefinition, j.Definition+"@"+j.DefinitionVersion))
+		list(prefixFound(foundDefinition, j.Definition))
 		list(prefixFound(foundOwner, j.Owner))
 	}
 	if phase(j) == uws.Completed && len(j.Request) > 0 {

@@ -47,7 +47,7 @@ type Discovery uint8
 
 // The discoveries, with the values that each needs.
 const (
-	ByDefinition Discovery = iota // name@version
+	ByDefinition Discovery = iota // name@version, or name for all versions
 	BySite                        // name
 	ByOwner                       // principal
 	ByImage                       // digest

@@ -309,7 +309,7 @@ func TestDiscover(t *testing.T) {
 	told := &command.Facts{Image: "sha256:abc", Software: []*command.Software{{Name: "gnuastro", Version: "0.22"}}}
 	w.ok(&command.ReportAttempt{Job: jobID(1), Epoch: epoch, Site: "obs", State: AttemptRunning, Facts: told})
 	all := func() [][]string {
-		return [][]string{w.discover(ByDefinition, "probe@1.0"), w.discover(BySite, "obs"), w.discover(ByOwner, "alice"),
+		return [][]string{w.discover(ByDefinition, "probe@1.0"), w.discover(ByDefinition, "probe"), w.discover(BySite, "obs"), w.discover(ByOwner, "alice"),
 			w.discover(ByImage, "sha256:abc"), w.discover(BySoftware, "gnuastro", "0.22"), w.discover(ByParameter, "probe", "t", "5"),
 			w.discover(ByParameter, "probe", "t", "6"), w.discover(ByParameter, "probe", "n", "7")}
 	}
