@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"consort/shared/prov"
 	"consort/shared/testenv"
 	"consort/shared/userapi"
 	"consort/shared/uws"
@@ -37,6 +38,7 @@ func TestPipeline(t *testing.T) {
 		}
 	})
 	t.Run("lineage of the federation", func(t *testing.T) { d.in(t).acrossJobs(faint, bright) })
+	t.Run("software", func(t *testing.T) { d.in(t).software(faint) })
 	t.Run("differences", func(t *testing.T) { d.in(t).differences(faint, bright) })
 	t.Run("picture", func(t *testing.T) { d.in(t).picture(faint) })
 	t.Run("repeated", func(t *testing.T) { d.in(t).repeated(faint) })
@@ -105,6 +107,7 @@ type summary struct{ matched, first, second int }
 var (
 	counts     = regexp.MustCompile(`^matched (\d+)\nsources in the first catalogue (\d+)\nsources in the second catalogue (\d+)\n`)
 	separation = regexp.MustCompile(`(?m)^separation ([0-9.]+) pixel`)
+	dotted     = regexp.MustCompile(`[0-9]+(\.[0-9]+)+`)
 	rows       = regexp.MustCompile(`NAXIS2  = +(\d+) `)
 )
 
@@ -259,6 +262,31 @@ func (u *user) acrossJobs(one, other pipelineRun) {
 	write(u, file, u.results(one.fields[0])["image"])
 	ofBoth := u.lineage(file, "--forth")
 	u.tells(ofBoth, append(first, other.catalogues[0], other.match), []userapi.Ref{one.catalogues[1], other.catalogues[1]})
+}
+
+// software: the records tell the versions that the codes really ran with, and jobs are found by them.
+func (u *user) software(r pipelineRun) {
+	u.Helper()
+	for _, c := range []struct {
+		ref     userapi.Ref
+		name    string
+		command string
+	}{
+		{r.fields[0], "gnuastro", "astmkprof"}, {r.catalogues[0], "source-extractor", "source-extractor"}, {r.match, "gnuastro", "astmatch"},
+	} {
+		said, err := exec.Command(c.command, "--version").Output()
+		version := dotted.FindString(string(said))
+		if err != nil || version == "" {
+			u.Fatalf("%s says %q, %v", c.command, said, err)
+		}
+		if id := prov.SoftwareID(c.name, version).String(); !strings.Contains(u.fetch(at(c.ref, "/provjson")), strconv.Quote(id)) {
+			u.Errorf("the record of %s does not tell of %s", c.ref.Definition, id)
+		}
+		found := u.fetch("/api/v1/provenance/jobs?software=" + c.name + "@" + version)
+		if !strings.Contains(found, strconv.Quote(c.ref.ID)) {
+			u.Errorf("%s is not found by %s %s: %s", c.ref.Definition, c.name, version, found)
+		}
+	}
 }
 
 // differences: the simulations of the two runs are the same; their catalogues differ by the threshold and by what it made.
