@@ -296,7 +296,8 @@ func (a *assembly) relatives() {
 		}
 	}
 	for r := range a.whole.Records(prov.Influence) {
-		if to := r.Ref(1); to.Prefix != "jdl" && to.Prefix != "job" {
+		to := r.Ref(1)
+		if _, retraction := retractedEntity(to.Local); retraction || to.Prefix != "jdl" && to.Prefix != "job" {
 			a.follow(r.Ref(0), to)
 		}
 	}

@@ -92,19 +92,19 @@ func describeState(r *prov.JobRecord, v *state.View) error {
 func describeRetractions(r *prov.JobRecord, v *state.View) (err error) {
 	for i := range r.Results {
 		result := &r.Results[i]
-		if result.Retracted, err = taken(v, prov.ResultID(r.Job, result.ID)); err != nil {
+		if result.Retracted, result.Withdrawn, err = taken(v, prov.ResultID(r.Job, result.ID)); err != nil {
 			return err
 		}
 		for n := range result.Members {
 			m := &result.Members[n]
-			if m.Retracted, err = taken(v, prov.MemberID(r.Job, result.ID, m.Path)); err != nil {
+			if m.Retracted, m.Withdrawn, err = taken(v, prov.MemberID(r.Job, result.ID, m.Path)); err != nil {
 				return err
 			}
 		}
 	}
 	for i := range r.Inputs {
 		in := &r.Inputs[i]
-		if in.Retracted, err = taken(v, prov.InputID(in)); err != nil {
+		if in.Retracted, in.Withdrawn, err = taken(v, prov.InputID(in)); err != nil {
 			return err
 		}
 	}
@@ -160,13 +160,24 @@ func describeRendered(r *prov.JobRecord, attempts []*state.Attempt) {
 	}
 }
 
-// taken is how an entity was taken back; nil while it stands.
-func taken(v *state.View, entity prov.QName) (*prov.RetractionRecord, error) {
-	r, err := retraction(v, entity.Local)
-	if r == nil || err != nil {
-		return nil, err
+// taken is how an entity was taken back: what stands, which is nil where nothing does, and what was withdrawn.
+func taken(v *state.View, entity prov.QName) (stands *prov.RetractionRecord, withdrawn []prov.RetractionRecord, err error) {
+	newest, err := v.Retraction(entity.Local)
+	if errors.Is(err, state.ErrNotFound) {
+		return nil, nil, nil
 	}
-	return &prov.RetractionRecord{Time: r.Time, By: r.By, Reason: r.Reason}, nil
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, r := range append(newest.Former, newest) {
+		record := prov.RetractionRecord{Time: timeOf(r.TimeUs), By: r.By, Reason: r.Reason}
+		if r.WithdrawnUs == 0 {
+			return &record, withdrawn, nil
+		}
+		record.Withdrawn, record.WithdrawnBy = timeOf(r.WithdrawnUs), r.WithdrawnBy
+		withdrawn = append(withdrawn, record)
+	}
+	return nil, withdrawn, nil
 }
 
 // describeInternal reads what the code told of its own provenance, while it is kept.

@@ -8,11 +8,13 @@ import (
 	"consort/coordinator"
 	"consort/coordinator/coordtest"
 	"consort/coordinator/definitions"
+	"consort/coordinator/provenance"
 	"consort/shared/prov"
 	"consort/shared/siteapi"
 )
 
-// TestRecordTellsOfRetractions: of a result, of a member of a collection and of an input, until they are withdrawn.
+// TestRecordTellsOfRetractions: of a result, of a member of a collection and of an input. When they are withdrawn, the
+// files are good again, but the acts stay, also when another follows.
 func TestRecordTellsOfRetractions(t *testing.T) {
 	w := newWorld(t)
 	member := coordtest.Output{Output: "files", Path: "out/one", Data: []byte("member")}
@@ -25,6 +27,7 @@ func TestRecordTellsOfRetractions(t *testing.T) {
 		t.Fatalf("the record before is %+v", before)
 	}
 	entities := []prov.QName{prov.ResultID(a, "answer"), prov.MemberID(a, "files", "out/one"), prov.InputID(&before.Inputs[0])}
+	acts := 0
 	retracted := func(withdraw bool) map[prov.QName]string {
 		t.Helper()
 		for _, e := range entities {
@@ -36,11 +39,22 @@ func TestRecordTellsOfRetractions(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		valid(t, g)
+		acts = 0
+		for r := range g.Records(prov.Activity) {
+			if !strings.HasPrefix(r.ID.Local, "retract.") {
+				continue
+			}
+			acts++
+			if _, err := w.Query(t.Context(), operator, provenance.DefaultQuery(r.ID.String())); err != nil {
+				t.Errorf("%s: %v", r.ID, err)
+			}
+		}
 		found := map[prov.QName]string{}
 		for r := range g.Records(prov.Invalidation) {
 			reason, _ := r.Attr(prov.QName{Prefix: "fed", Local: "reason"})
 			found[r.Ref(0)] = reason.Text()
-			if r.Ref(1) != prov.RetractionID(r.Ref(0)) || r.Time.IsZero() {
+			if r.Ref(1) != prov.RetractionID(r.Ref(0), r.Time) || r.Time.IsZero() {
 				t.Errorf("the invalidation is %+v", r)
 			}
 		}
@@ -52,9 +66,25 @@ func TestRecordTellsOfRetractions(t *testing.T) {
 			t.Errorf("of %s is told %q", e, found[e])
 		}
 	}
-	if found := retracted(true); len(found) != 0 {
-		t.Errorf("after the withdrawal is told %v", found)
+	if found := retracted(true); len(found) != 0 || acts != len(entities) {
+		t.Errorf("after the withdrawal is told %v, and %d acts", found, acts)
 	}
+	answer := w.query(operator, provenance.DefaultQuery(entities[0].String())).Graph
+	if text := notation(t, answer); !strings.Contains(text, "fed:withdrawnBy='agt:user.operator'") || !strings.Contains(text, "fed:withdrawn=") {
+		t.Errorf("nothing of the withdrawal in %s", text)
+	}
+	if found := retracted(false); len(found) != len(entities) || acts != 2*len(entities) {
+		t.Errorf("after another is told %v, and %d acts", found, acts)
+	}
+}
+
+func notation(t *testing.T, g *prov.Graph) string {
+	t.Helper()
+	var text strings.Builder
+	if err := prov.WriteN(&text, g); err != nil {
+		t.Fatal(err)
+	}
+	return text.String()
 }
 
 // TestRecordTellsOfDefinition: what a definition says of itself, its files, and what the site ran it with.

@@ -54,6 +54,14 @@ type target struct {
 	node
 }
 
+// entity is the local name of what was asked for, of a retraction that of what was retracted.
+func (t target) entity() string {
+	if entity, ok := retractedEntity(t.asked.Local); ok && t.asked.Prefix == "job" {
+		return entity
+	}
+	return t.asked.Local
+}
+
 // maxID is the greatest length of an id that is looked at.
 const maxID = 4096
 
@@ -129,7 +137,7 @@ var definitionName = regexp.MustCompile(`^([a-z0-9-]+)\.v([0-9]+(?:\.[0-9]+){0,2
 func nodeOf(q prov.QName) (node, bool) {
 	switch q.Prefix {
 	case "job":
-		if entity, ok := strings.CutPrefix(q.Local, retractionMark); ok {
+		if entity, ok := retractedEntity(q.Local); ok {
 			return entityNode(entity) // of the job that tells of it, which Service.target finds
 		}
 		job, _, _ := strings.Cut(q.Local, ".")
@@ -151,8 +159,16 @@ func nodeOf(q prov.QName) (node, bool) {
 	return node{}, false
 }
 
-// retractionMark begins the local name of a retraction, before that of the entity.
-const retractionMark = "retract."
+// retractedEntity reads the local name of the entity out of that of its retraction.
+func retractedEntity(local string) (string, bool) {
+	m := retractionName.FindStringSubmatch(local)
+	if m == nil {
+		return "", false
+	}
+	return m[1], true
+}
+
+var retractionName = regexp.MustCompile(`^retract\.[0-9]+\.(.+)$`)
 
 // entityNode is nodeOf for the local name of an entity. Replicas and the record itself are told of in the record of
 // the job.

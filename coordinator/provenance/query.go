@@ -3,7 +3,6 @@ package provenance
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"consort/coordinator/auth"
@@ -101,7 +100,7 @@ func (s *Service) Query(ctx context.Context, p auth.Principal, q Query) (*Answer
 			}
 			starts = append(starts, t.node)
 			a.focus, answer.Focus = append(a.focus, t), append(answer.Focus, t.asked)
-			if _, member := collectionOf(strings.TrimPrefix(t.asked.Local, retractionMark)); member {
+			if _, member := collectionOf(t.entity()); member {
 				a.members = maxMembers // which tell of it, or of what became of it
 			}
 		}

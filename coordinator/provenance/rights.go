@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"consort/coordinator/auth"
@@ -168,7 +169,7 @@ func (s *Service) hasRetracted(v *state.View, p auth.Principal, user string) (bo
 			return false, err
 		}
 		for _, r := range found {
-			if r.By != user || r.WithdrawnUs != 0 {
+			if !curated(r, user) {
 				continue
 			}
 			if _, err := s.file(v, p, r.Entity); !errors.Is(err, ErrNotFound) {
@@ -180,6 +181,12 @@ func (s *Service) hasRetracted(v *state.View, p auth.Principal, user string) (bo
 		}
 	}
 	return false, nil
+}
+
+// curated tells whether a user retracted something, or withdrew that.
+func curated(r *state.Retraction, user string) bool {
+	return r.By == user || r.WithdrawnBy == user ||
+		slices.ContainsFunc(r.Former, func(f *state.Retraction) bool { return curated(f, user) })
 }
 
 // controller is the agent of all jobs.

@@ -37,7 +37,7 @@ func (b *builder) inputs() {
 		}
 		s := source{role: in.Role, n: n, entity: InputID(in), sha: in.SHA256}
 		b.inputFile(in, s.entity)
-		b.retract(s.entity, in.Retracted)
+		b.retractions(s.entity, in.Retracted, in.Withdrawn)
 		if known {
 			s.used = UsedID(b.rec.Job, in.Role, n)
 			l := attrList{{nameRole, String(in.Role)}}
@@ -146,7 +146,7 @@ func (b *builder) results() {
 			b.file(id, l, r.MediaType, r.SHA256, r.Size)
 		}
 		b.describeFile(id, r.MediaType, PartGenerated, r.ID, b.rec.Definition.Outputs)
-		b.retract(id, r.Retracted)
+		b.retractions(id, r.Retracted, r.Withdrawn)
 		var of QName
 		if described[r.ID] {
 			of = b.part(PartGenerated, r.ID)
@@ -182,7 +182,7 @@ func (b *builder) members(id QName, r *ResultRecord) {
 		l.text(nameName, m.Path)
 		member := MemberID(b.rec.Job, r.ID, m.Path)
 		b.file(member, l, m.MediaType, m.SHA256, m.Size)
-		b.retract(member, m.Retracted)
+		b.retractions(member, m.Retracted, m.Withdrawn)
 		b.relate(Membership, id, member)
 	}
 }
@@ -232,26 +232,47 @@ func (b *builder) made(l *attrList) {
 	l.time(voprovTerm("invalidatedAtTime"), b.rec.Destroyed)
 }
 
-// retract states that somebody took an entity back.
-func (b *builder) retract(id QName, r *RetractionRecord) {
-	if r == nil {
+// retractions states that somebody took an entity back, and what was withdrawn of that. An entity is invalid only by
+// what stands; the other acts influenced it, for a while.
+func (b *builder) retractions(id QName, stands *RetractionRecord, withdrawn []RetractionRecord) {
+	for i := range withdrawn {
+		act := b.retraction(id, &withdrawn[i])
+		b.add(Record{Kind: Influence, Refs: []QName{id, act}, Attrs: []Attr{{nameType, Name(typeRetraction)}}})
+	}
+	if stands == nil {
 		return
 	}
-	act := RetractionID(id)
+	act := b.retraction(id, stands)
+	l := attrList{{nameType, Name(typeRetraction)}}
+	l.text(nameReason, stands.Reason)
+	b.add(Record{Kind: Invalidation, Refs: []QName{id, act}, Time: stands.Time, Attrs: l})
+}
+
+// retraction states the act of taking an entity back.
+func (b *builder) retraction(id QName, r *RetractionRecord) QName {
+	act := RetractionID(id, r.Time)
 	var l attrList
 	l.types(typeRetraction)
 	l.text(nameReason, r.Reason)
-	b.add(Record{Kind: Activity, ID: act, Time: r.Time, End: r.Time, Attrs: l})
-	if r.By != "" {
-		by := UserID(r.By)
-		if by != b.owner {
-			b.add(Record{Kind: Agent, ID: by, Attrs: []Attr{{nameType, Name(provTerm("Person"))}, {nameName, String(r.By)}}})
-		}
-		b.add(Record{Kind: Association, Refs: []QName{act, by}, Attrs: []Attr{{nameRole, String("Curator")}}})
+	l.time(fedTerm("withdrawn"), r.Withdrawn)
+	if r.WithdrawnBy != "" {
+		l.put(fedTerm("withdrawnBy"), Name(UserID(r.WithdrawnBy)))
 	}
-	l = attrList{{nameType, Name(typeRetraction)}}
-	l.text(nameReason, r.Reason)
-	b.add(Record{Kind: Invalidation, Refs: []QName{id, act}, Time: r.Time, Attrs: l})
+	b.add(Record{Kind: Activity, ID: act, Time: r.Time, End: r.Time, Attrs: l})
+	b.curator(act, r.By)
+	b.curator(act, r.WithdrawnBy)
+	return act
+}
+
+func (b *builder) curator(act QName, user string) {
+	if user == "" {
+		return
+	}
+	by := UserID(user)
+	if by != b.owner {
+		b.add(Record{Kind: Agent, ID: by, Attrs: []Attr{{nameType, Name(provTerm("Person"))}, {nameName, String(user)}}})
+	}
+	b.add(Record{Kind: Association, Refs: []QName{act, by}, Attrs: []Attr{{nameRole, String("Curator")}}})
 }
 
 // reuse states that the results are those of an earlier job. Of that job only what its own record says too is

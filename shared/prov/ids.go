@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // The functions of this file name the nodes of records. These names are permanent: a change here would cut
@@ -86,8 +87,11 @@ func ExternalID(rawURL, sha string) QName {
 	return QName{"ent", name}
 }
 
-// RetractionID names the act of retracting an entity: job:retract.<local name of the entity>.
-func RetractionID(entity QName) QName { return QName{"job", dotted("retract", entity.Local)} }
+// RetractionID names the act of retracting an entity, which may be withdrawn and repeated:
+// job:retract.<microseconds of Unix time>.<local name of the entity>.
+func RetractionID(entity QName, at time.Time) QName {
+	return QName{"job", dotted("retract", strconv.FormatInt(at.UnixMicro(), 10), entity.Local)}
+}
 
 // RecordID names the provenance record of a job: ent:<job>.r.prov. No result of a definition has such an id.
 func RecordID(job string) QName { return ResultID(job, "prov") }

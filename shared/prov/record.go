@@ -165,15 +165,20 @@ type InputRecord struct {
 	Job    string `json:"job,omitempty"`
 	Result string `json:"result,omitempty"`
 	// Path is where the code found it, below its working directory; empty: in a directory of several.
-	Path      string            `json:"path,omitempty"`
-	Retracted *RetractionRecord `json:"retracted,omitempty"`
+	Path string `json:"path,omitempty"`
+	// Retracted is the retraction that stands, Withdrawn are those that do not any more.
+	Retracted *RetractionRecord  `json:"retracted,omitempty"`
+	Withdrawn []RetractionRecord `json:"withdrawn,omitempty"`
 }
 
-// RetractionRecord says that a file is not to be relied on any more, and by whom and why.
+// RetractionRecord says that a file is not to be relied on any more, and by whom and why; where Withdrawn is set, that
+// this holds no more.
 type RetractionRecord struct {
-	Time   time.Time `json:"time"`
-	By     string    `json:"by,omitempty"` // the user
-	Reason string    `json:"reason,omitempty"`
+	Time        time.Time `json:"time"`
+	By          string    `json:"by,omitempty"` // the user
+	Reason      string    `json:"reason,omitempty"`
+	Withdrawn   time.Time `json:"withdrawn,omitzero"`
+	WithdrawnBy string    `json:"withdrawn_by,omitempty"` // a user
 }
 
 // AttemptRecord is one try of the job at one site.
@@ -249,17 +254,19 @@ type ResultRecord struct {
 	// Unlisted tells that members are left out of Members, not that there are none.
 	Unlisted bool `json:"unlisted,omitempty"`
 	// DerivedFrom lists the roles of the inputs that the definition declares this result to derive from.
-	DerivedFrom []string          `json:"derived_from,omitempty"`
-	Retracted   *RetractionRecord `json:"retracted,omitempty"`
+	DerivedFrom []string           `json:"derived_from,omitempty"`
+	Retracted   *RetractionRecord  `json:"retracted,omitempty"`
+	Withdrawn   []RetractionRecord `json:"withdrawn,omitempty"`
 }
 
 // MemberRecord is a file of a collection, with its path inside it.
 type MemberRecord struct {
-	Path      string            `json:"path"`
-	MediaType string            `json:"media_type,omitempty"`
-	SHA256    string            `json:"sha256,omitempty"`
-	Size      *int64            `json:"size,omitempty"` // bytes
-	Retracted *RetractionRecord `json:"retracted,omitempty"`
+	Path      string             `json:"path"`
+	MediaType string             `json:"media_type,omitempty"`
+	SHA256    string             `json:"sha256,omitempty"`
+	Size      *int64             `json:"size,omitempty"` // bytes
+	Retracted *RetractionRecord  `json:"retracted,omitempty"`
+	Withdrawn []RetractionRecord `json:"withdrawn,omitempty"`
 }
 
 // LogRecord is a log of the job, under the result id stdout or stderr, or what its code told of its own

@@ -153,11 +153,14 @@ func retried() JobRecord {
 	return r
 }
 
-// retracted is a job whose input and one result were taken back, the result by an operator.
+// retracted is a job whose input and one result were taken back, the result by an operator; another result was, too,
+// and is good again.
 func retracted() JobRecord {
 	r := completed()
 	r.Inputs[0].Retracted = &RetractionRecord{Time: at(500), By: "alice", Reason: "the counts before 1750 are wrong"}
 	r.Results[0].Retracted = &RetractionRecord{Time: at(600), By: "root"}
+	r.Results[0].Withdrawn = []RetractionRecord{{Time: at(510), By: "root", Reason: "the wrong table", Withdrawn: at(520), WithdrawnBy: "alice"}}
+	r.Results[1].Withdrawn = []RetractionRecord{{Time: at(530), By: "alice", Reason: "axes", Withdrawn: at(540), WithdrawnBy: "alice"}}
 	r.Results = append(r.Results, ResultRecord{ID: "parts", Collection: true, Members: []MemberRecord{
 		{Path: "1.csv", SHA256: shaPlot, Size: ptr(int64(1000)), Retracted: &RetractionRecord{Time: at(700), By: "alice", Reason: "cut off"}}}})
 	return r
