@@ -193,6 +193,10 @@ func (s *Service) describeInternal(r *prov.JobRecord) {
 			r.InternalError = fmt.Sprintf("the file %s has %d bytes, at most %d are kept", siteapi.ProvenanceFile, l.FullSize, siteapi.MaxProvenance)
 			return
 		}
+		if *l.Size == 0 {
+			r.InternalError = "the file " + siteapi.ProvenanceFile + " is empty, or not a regular file"
+			return
+		}
 		var err error
 		if r.Internal, err = s.readInternal(l.SHA256); errors.Is(err, content.ErrNotFound) {
 			r.InternalError = "the file " + siteapi.ProvenanceFile + " is not here"

@@ -61,6 +61,12 @@ func TestOwnProvenance(t *testing.T) {
 	cut.FullSize = siteapi.MaxProvenance + 1
 	d.Commit(siteapi.Facts{Logs: []siteapi.Log{cut}}, answer)
 	states(t, records(t, n, huge), huge, `entity(ent:JOB.r.provenance, […internalProvenanceError…8388609 bytes…`)
+
+	linked := n.Create("trial", "PHASE", "RUN")
+	e := site.Take()
+	e.Report("running")
+	e.Commit(siteapi.Facts{Logs: []siteapi.Log{e.Log(siteapi.LogProvenance, "")}}, answer)
+	states(t, records(t, n, linked), linked, `entity(ent:JOB.r.provenance, […internalProvenanceError…not a regular file…`)
 }
 
 // TestProvenanceIsLimited: more than what is kept of a code's own provenance is not taken.
