@@ -16,11 +16,14 @@ import (
 type LineageQuery struct {
 	ID        string
 	Direction string // back, forth, both; empty: back
-	Depth     int    // relations to follow; 0: all
+	Depth     int    // relations to follow; 0: the node alone; AllDepth: to the end
 	Limit     int    // of jobs; 0: the server's
 	Cursor    string
 	Same      bool // go on through equal content
 }
+
+// AllDepth is the depth of a lineage that goes to the end.
+const AllDepth = -1
 
 // Lineage reads one page of ancestors or descendants.
 func (c *Client) Lineage(ctx context.Context, q LineageQuery) (*Lineage, error) {
@@ -28,7 +31,7 @@ func (c *Client) Lineage(ctx context.Context, q LineageQuery) (*Lineage, error) 
 	if q.Direction != "" {
 		query.Set("direction", q.Direction)
 	}
-	if q.Depth > 0 {
+	if q.Depth >= 0 {
 		query.Set("depth", strconv.Itoa(q.Depth))
 	}
 	if q.Same {

@@ -26,7 +26,8 @@ func TestProvenanceCalls(t *testing.T) {
 			_, err := c.Lineage(ctx, LineageQuery{ID: "a/b", Direction: "forth", Depth: 2, Limit: 3, Cursor: "c", Same: true})
 			return err
 		},
-		"GET lineage?id=a":           func() error { _, err := c.Lineage(ctx, LineageQuery{ID: "a"}); return err },
+		"GET lineage?id=a":           func() error { _, err := c.Lineage(ctx, LineageQuery{ID: "a", Depth: AllDepth}); return err },
+		"GET lineage?depth=0&id=a":   func() error { _, err := c.Lineage(ctx, LineageQuery{ID: "a"}); return err },
 		"GET users?id=a&limit=5":     func() error { _, err := c.Users(ctx, "a", "", 5); return err },
 		"GET content/ab%2F?cursor=n": func() error { _, err := c.Content(ctx, "ab/", "n", 0); return err },
 		"GET jobs?limit=1&site=x":    func() error { _, err := c.FindByProvenance(ctx, map[string]string{"site": "x"}, "", 1); return err },

@@ -76,6 +76,7 @@ type world struct {
 	asked     []string       // queries to /provsap
 	alike     bool           // all but the outputs of jobs compared is the same
 	computed  string         // the job that was asked for the same as any created
+	depth     string         // of the lineage asked for last
 	made      *userapi.Job   // what a creation makes; nil: a fresh job
 }
 

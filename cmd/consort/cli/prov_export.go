@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -42,7 +41,7 @@ type scope struct {
 
 func (s *scope) flags(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&s.depth, "depth", "1", "follow so many `relations`, two for each further job, or all")
+	flags.StringVar(&s.depth, "depth", "1", "follow so many `relations`, two for each further job; 0 is it alone, or all")
 	flags.BoolVar(&s.back, "back", false, "go back to what it was made from; the default for a result")
 	flags.BoolVar(&s.forth, "forth", false, "go on to what was made of it; with --back both, the default for a job")
 	flags.BoolVar(&s.descriptions, "descriptions", false, "tell what the job definition says of activities, inputs and outputs, too")
@@ -53,17 +52,27 @@ func (s *scope) flags(cmd *cobra.Command) {
 	must(cmd.MarkFlagFilename("to"))
 }
 
+// needless refuses what an RO-Crate does not heed: it is always the whole record of one job.
+func (s *scope) needless(cmd *cobra.Command) error {
+	for _, name := range []string{"depth", "back", "forth", "descriptions", "model"} {
+		if cmd.Flags().Changed(name) {
+			return usage(cmd, "--%s means nothing for an RO-Crate, which is that of one job", name)
+		}
+	}
+	return nil
+}
+
 // parameters are those of ProvSAP.
-func (s *scope) parameters(cmd *cobra.Command, id, form string) (url.Values, error) {
-	values := url.Values{"ID": {id}, "RESPONSEFORMAT": {form}, "DEPTH": {strings.ToUpper(s.depth)}, "DIRECTION": {"BACK"}, "MODEL": {strings.ToUpper(s.model)}}
-	if n, err := strconv.Atoi(s.depth); !strings.EqualFold(s.depth, "all") && (err != nil || n < 0) {
-		return nil, usage(cmd, "--depth %s is neither all nor a whole number from 0 on", s.depth)
+func (s *scope) parameters(cmd *cobra.Command, ids []string, form string) (url.Values, error) {
+	values := url.Values{"ID": ids, "RESPONSEFORMAT": {form}, "DEPTH": {strings.ToUpper(s.depth)}, "DIRECTION": {"BACK"}, "MODEL": {strings.ToUpper(s.model)}}
+	if _, err := parseDepth(cmd, s.depth); err != nil {
+		return nil, err
 	}
 	if s.model != "w3c" && s.model != "ivoa" {
 		return nil, usage(cmd, "--model %s is neither w3c nor ivoa", s.model)
 	}
 	switch {
-	case s.back && s.forth, !s.back && !s.forth && strings.HasPrefix(id, "job:"):
+	case s.back && s.forth, !s.back && !s.forth && strings.HasPrefix(ids[0], "job:"):
 		values.Set("DIRECTION", "BOTH")
 	case s.forth:
 		values.Set("DIRECTION", "FORTH")
@@ -77,18 +86,19 @@ func (s *scope) parameters(cmd *cobra.Command, id, form string) (url.Values, err
 func (a *App) provGraphCommand() *cobra.Command {
 	var s scope
 	var attributes bool
-	cmd := command("graph JOB|JOB/RESULT", "Draw the provenance of a job as a picture",
-		`Draw what a job used and made, or where a result comes from, and write the picture to a file: SVG, whose nodes are
-links, or PNG when the name given with --to ends so. Its path is printed on standard output. Without --to the file
-is called as the job and lies in the current folder.`,
+	cmd := command("graph JOB|JOB/RESULT|FILE", "Draw the provenance of a job as a picture",
+		`Draw what a job used and made, or where a result or a file on your disk comes from, and write the picture to a file:
+SVG, whose nodes are links, or PNG when the name given with --to ends so. Its path is printed on standard output.
+Without --to the file is called as the job and lies in the current folder. A file on your disk is known by its
+SHA-256.`,
 		`  consort prov graph j01ke5nz
   consort prov graph j01ke5nz --depth all --to lineage.svg
   consort prov graph j01ke5nz/cleaned --forth --depth 4 --to uses.png --replace
   consort prov graph j01ke5nz --to - > graph.svg`,
 		arguments(1, 1), func(cmd *cobra.Command, args []string) error {
-			format := "svg"
-			if strings.EqualFold(filepath.Ext(s.file), ".png") {
-				format = "png"
+			format, err := pictureFormat(cmd, s.file)
+			if err != nil {
+				return err
 			}
 			extra := url.Values{"ATTRIBUTES": {"0"}}
 			if attributes {
@@ -102,16 +112,28 @@ is called as the job and lies in the current folder.`,
 	return cmd
 }
 
+// pictureFormat is the format that the name of a file asks for.
+func pictureFormat(cmd *cobra.Command, file string) (string, error) {
+	switch strings.ToLower(filepath.Ext(file)) {
+	case ".png":
+		return "png", nil
+	case ".svg", "":
+		return "svg", nil
+	}
+	return "", usage(cmd, "--to %s: pictures are SVG and PNG; name a file that ends in .svg or .png", file)
+}
+
 func (a *App) provExportCommand() *cobra.Command {
 	var (
 		s      scope
 		format string
 		data   bool
 	)
-	cmd := command("export JOB|JOB/RESULT", "Write the provenance of a job as a document",
-		`Write the provenance of a job or a result as a document that other tools read: PROV-JSON, PROV-XML, PROV-N, VOTable,
-Turtle or JSON-LD on standard output, or in the file given with --to. An RO-Crate, a zip file that describes the
-run for repositories such as Zenodo, is written to a file called as the job; with --data it holds the results.
+	cmd := command("export JOB|JOB/RESULT|FILE", "Write the provenance of a job as a document",
+		`Write the provenance of a job, a result or a file on your disk as a document that other tools read: PROV-JSON,
+PROV-XML, PROV-N, VOTable, Turtle or JSON-LD on standard output, or in the file given with --to. A picture, SVG or
+PNG, has notes with attributes here; "consort prov graph" draws it without. An RO-Crate, a zip file that describes
+the run for repositories such as Zenodo, is written to a file called as the job; with --data it holds the results.
 
 How far the document goes is told with --depth, --back and --forth; an RO-Crate is always that of one job.`,
 		`  consort prov export j01ke5nz --format ttl
@@ -121,6 +143,11 @@ How far the document goes is told with --depth, --back and --forth; an RO-Crate 
 		arguments(1, 1), func(cmd *cobra.Command, args []string) error {
 			if data && format != "rocrate" {
 				return usage(cmd, "--data puts the results into an RO-Crate and needs --format rocrate")
+			}
+			if format == "rocrate" {
+				if err := s.needless(cmd); err != nil {
+					return err
+				}
 			}
 			if s.file == "" && format != "rocrate" && format != "png" {
 				s.file = "-"
@@ -157,11 +184,11 @@ func (a *App) export(cmd *cobra.Command, text, format string, s *scope, extra ur
 	}
 	defer c.Close()
 	ctx := cmd.Context()
-	id, err := a.node(ctx, c, text)
+	roots, err := a.roots(ctx, c, text)
 	if err != nil {
 		return err
 	}
-	parameters, err := s.parameters(cmd, id, form)
+	parameters, err := s.parameters(cmd, roots, form)
 	if err != nil {
 		return err
 	}
@@ -175,7 +202,7 @@ func (a *App) export(cmd *cobra.Command, text, format string, s *scope, extra ur
 	}
 	name := s.file
 	if name == "" {
-		name = userapi.SafeName(strings.NewReplacer("job:", "", "consort:", "", "/", "-").Replace(id)) + "." + extension
+		name = fileNameFor(text, roots[0]) + "." + extension
 	}
 	if err := a.documentTo(ctx, c, parameters, name, s.replace); err != nil {
 		return provError(err, text)
@@ -185,6 +212,14 @@ func (a *App) export(cmd *cobra.Command, text, format string, s *scope, extra ur
 	}
 	_, err = fmt.Fprintln(a.Out, name)
 	return err
+}
+
+// fileNameFor names what is written about a node: as the job, the job and its result, or the file on disk.
+func fileNameFor(text, node string) string {
+	if strings.HasPrefix(node, "ent:") && text != node {
+		return filepath.Base(text)
+	}
+	return userapi.SafeName(strings.NewReplacer("job:", "", "consort:", "", "/", "-").Replace(node))
 }
 
 // document copies a document from the server.

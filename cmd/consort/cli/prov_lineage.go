@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -20,7 +21,8 @@ import (
 // lineageFlags are those of prov lineage.
 type lineageFlags struct {
 	back, forth, same, ascii bool
-	depth, limit             int
+	depth                    string
+	limit                    int
 }
 
 func (a *App) provLineageCommand() *cobra.Command {
@@ -37,25 +39,41 @@ it was used for. What was told above is not told again. Jobs of others that you 
   consort prov lineage ./catalogue.fits --back --forth
   consort prov lineage j01ke5nz --depth 2 -o json`,
 		arguments(1, 1), func(cmd *cobra.Command, args []string) error {
-			if f.depth < 0 || f.limit < 1 || f.limit > 10_000 {
-				return usage(cmd, "--depth must not be negative, and --limit be 1 to 10000")
+			if f.limit < 1 || f.limit > 10_000 {
+				return usage(cmd, "--limit must be 1 to 10000")
+			}
+			depth, err := parseDepth(cmd, f.depth)
+			if err != nil {
+				return err
 			}
 			c, err := a.client()
 			if err != nil {
 				return err
 			}
 			defer c.Close()
-			return a.lineageOf(cmd.Context(), c, args[0], &f)
+			return a.lineageOf(cmd.Context(), c, args[0], depth, &f)
 		})
 	flags := cmd.Flags()
 	flags.BoolVar(&f.back, "back", false, "tell what it was made from; the default")
 	flags.BoolVar(&f.forth, "forth", false, "tell what was made of it; with --back, both")
-	flags.IntVar(&f.depth, "depth", 0, "follow at most so many `relations`, two for each job; 0: all")
+	flags.StringVar(&f.depth, "depth", "all", "follow so many `relations`, two for each job; 0 is it alone, or all")
 	flags.IntVar(&f.limit, "limit", maxLineage, "tell of at most so many `jobs`")
 	flags.BoolVar(&f.same, "same", false, "go on through files of equal content")
 	flags.BoolVar(&f.ascii, "ascii", false, "draw with ASCII characters; the default where the locale is not UTF-8")
 	cmd.ValidArgsFunction = a.completeJobs()
 	return cmd
+}
+
+// parseDepth reads --depth.
+func parseDepth(cmd *cobra.Command, text string) (int, error) {
+	if strings.EqualFold(text, "all") {
+		return userapi.AllDepth, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 {
+		return 0, usage(cmd, "--depth %s is neither all nor a whole number from 0 on", text)
+	}
+	return n, nil
 }
 
 // direction is that of the JSON API.
@@ -69,14 +87,14 @@ func (f *lineageFlags) direction() string {
 	return "back"
 }
 
-func (a *App) lineageOf(ctx context.Context, c *userapi.Client, text string, f *lineageFlags) error {
+func (a *App) lineageOf(ctx context.Context, c *userapi.Client, text string, depth int, f *lineageFlags) error {
 	roots, err := a.roots(ctx, c, text)
 	if err != nil {
 		return err
 	}
 	all := &userapi.Lineage{Focus: roots[0], Nodes: []userapi.ProvNode{}, Edges: []userapi.ProvEdge{}}
 	for i, root := range roots {
-		focus, err := a.addLineage(ctx, c, all, root, f)
+		focus, err := a.addLineage(ctx, c, all, root, depth, f)
 		if err != nil {
 			return provError(err, text)
 		}
@@ -101,8 +119,8 @@ func (a *App) lineageOf(ctx context.Context, c *userapi.Client, text string, f *
 }
 
 // addLineage reads the pages of one lineage, and gives the name of its node.
-func (a *App) addLineage(ctx context.Context, c *userapi.Client, all *userapi.Lineage, id string, f *lineageFlags) (string, error) {
-	q := userapi.LineageQuery{ID: id, Direction: f.direction(), Depth: f.depth, Limit: f.limit, Same: f.same}
+func (a *App) addLineage(ctx context.Context, c *userapi.Client, all *userapi.Lineage, id string, depth int, f *lineageFlags) (string, error) {
+	q := userapi.LineageQuery{ID: id, Direction: f.direction(), Depth: depth, Limit: f.limit, Same: f.same}
 	page, err := c.Lineage(ctx, q)
 	if err != nil {
 		return "", err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"strings"
 
@@ -38,6 +39,9 @@ Who owns the job that made the result may retract it, and operators. --withdraw 
 			}
 			defer c.Close()
 			if r.Entity, err = a.node(cmd.Context(), c, args[0]); err != nil {
+				if info, statErr := os.Stat(args[0]); statErr == nil && info.Mode().IsRegular() {
+					return usage(cmd, "%s is a file on your disk; \"consort prov lineage %s\" tells which result it is: name that as JOB/RESULT", args[0], args[0])
+				}
 				return err
 			}
 			if strings.HasPrefix(r.Entity, "job:") {

@@ -56,6 +56,7 @@ func (w *world) provenanceRoutes(mux *http.ServeMux) {
 }
 
 func (w *world) lineage(rw http.ResponseWriter, r *http.Request) {
+	w.depth = r.FormValue("depth")
 	job := func(id, name string, n int) userapi.ProvNode {
 		return userapi.ProvNode{ID: "job:" + id, Kind: "job", Job: &userapi.ProvJob{ID: id, Definition: name, Version: "1.2", Phase: "COMPLETED", Site: "meudon", Created: at(n)}}
 	}
@@ -113,9 +114,14 @@ func TestLineageOfAFile(t *testing.T) {
 	if o := w.run("prov", "lineage", t.TempDir()); o.status != exitFailure || !strings.Contains(o.err, "is a folder") {
 		t.Errorf("%+v", o)
 	}
-	for _, args := range [][]string{{"--depth", "-1"}, {"--limit", "0"}, {"--limit", "10001"}} {
+	for _, args := range [][]string{{"--depth", "-1"}, {"--depth", "deep"}, {"--limit", "0"}, {"--limit", "10001"}} {
 		if o := w.run(append([]string{"prov", "lineage", fold}, args...)...); o.status != exitUsage {
 			t.Errorf("%v: %+v", args, o)
+		}
+	}
+	for depth, want := range map[string]string{"0": "0", "3": "3", "all": "", "ALL": ""} {
+		if o := w.run("prov", "lineage", fold, "--depth", depth); o.status != 0 || w.depth != want {
+			t.Errorf("--depth %s: %+v asked %q", depth, o, w.depth)
 		}
 	}
 	if o := w.run("prov", "lineage", fold, "--limit", "1"); !strings.Contains(o.err, "raise --limit") {
@@ -178,10 +184,26 @@ func TestExport(t *testing.T) {
 			t.Errorf("%s: %+v", c.args, o)
 		}
 	}
-	for _, args := range []string{"--format pdf", "--data", "--depth deep", "--depth -1", "--model opm"} {
-		if o := w.run(strings.Fields("prov export " + fold + " " + args)...); o.status != exitUsage || o.out != "" {
+	for args, says := range map[string]string{
+		"export --format pdf": "json", "export --data": "rocrate", "export --depth deep": "all", "export --depth -1": "from 0 on", "export --model opm": "ivoa",
+		"export --format rocrate --depth 2": "--depth", "export --format rocrate --forth": "--forth", "export --format rocrate --model ivoa": "--model",
+		"graph --to x.pdf": ".svg or .png", "graph --to a.b/x.ttl": ".svg or .png",
+	} {
+		if o := w.run(strings.Fields("prov " + args + " " + fold)...); o.status != exitUsage || o.out != "" || !strings.Contains(o.err, says) {
 			t.Errorf("%s: %+v", args, o)
 		}
+	}
+	if err := os.WriteFile("renamed.fits", []byte("table"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if o := w.run("prov", "graph", "renamed.fits"); o.status != 0 || o.out != "renamed.fits.svg\n" || !strings.Contains(w.asked[len(w.asked)-1], "ID=ent%3A"+series+".r.table") {
+		t.Errorf("%+v asked %s", o, w.asked[len(w.asked)-1])
+	}
+	if o := w.run("prov", "export", "renamed.fits"); o.status != 0 || o.out != "PROV-JSON of ent:"+series+".r.table\n" {
+		t.Errorf("%+v", o)
+	}
+	if o := w.run("prov", "retract", "renamed.fits", "--reason", "x"); o.status != exitUsage || !strings.Contains(o.err, "prov lineage renamed.fits") {
+		t.Errorf("%+v", o)
 	}
 	if o := w.run("prov", "graph", fold+"/nothing", "--to", "nothing.svg"); o.status != exitFailure || o.out != "" {
 		t.Errorf("%+v", o)
@@ -348,6 +370,9 @@ func TestOffer(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 	if o := w.run("job", "submit", "fold", "--reuse", "-q"); o.status != 0 || o.err != "" {
+		t.Errorf("%+v", o)
+	}
+	if o := w.run("job", "submit", "fold", "--reuse", "--draft"); o.status != exitUsage || !strings.Contains(o.err, "leave out one of them") {
 		t.Errorf("%+v", o)
 	}
 	w.submitted = w.submitted[:1]

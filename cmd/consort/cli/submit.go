@@ -32,8 +32,8 @@ func (a *App) submitCommand() *cobra.Command {
 		`Create a job of a definition, upload its inputs, and run it. The job's id is printed on standard output.
 
 -p sets a parameter; it is given again where a parameter takes several values. -f gives an input: a file with
-@, standard input with @-, or a result of an earlier job as consort:JOB/RESULT. "consort definition show NAME"
-tells which inputs there are and what each takes.
+@, standard input with @-, a result of an earlier job as consort:JOB/RESULT, or an https or http URL, which the
+site that runs the job fetches. "consort definition show NAME" tells which inputs there are and what each takes.
 
 A submission whose answer is lost on the way is repeated under one key, so that it never makes two jobs. To
 repeat it yourself, in a script that may itself be repeated, give the same --key.
@@ -44,6 +44,7 @@ provenance; without, it is run as any other.`,
 		`  consort job submit periodogram -p min_period=2 -f series=@sunspots.csv --wait
   consort job submit fold -f series=@sunspots.csv -p period=11.0
   consort job submit probe -f input=consort:j01ke5nz/answer --run-id night-42
+  consort job submit fold -f series=https://archive.example.org/sunspots.csv -p period=11.0
   gunzip -c series.csv.gz | consort job submit periodogram -f series=@- --duration 30m
   consort job submit fold -f series=@sunspots.csv -p period=11.0 --reuse --wait
   id=$(consort job submit probe --draft) && consort job run "$id"`,
@@ -53,7 +54,7 @@ provenance; without, it is run as any other.`,
 	cmd.ValidArgsFunction = a.completeDefinitions()
 	flags := cmd.Flags()
 	flags.StringArrayVarP(&f.parameters, "param", "p", nil, "set a parameter, `NAME=VALUE`; repeatable")
-	flags.StringArrayVarP(&f.inputs, "file", "f", nil, "give an input, `NAME=@FILE` or NAME=consort:JOB/RESULT; repeatable")
+	flags.StringArrayVarP(&f.inputs, "file", "f", nil, "give an input, `NAME=@FILE`, NAME=consort:JOB/RESULT or NAME=URL; repeatable")
 	flags.StringVar(&f.runID, "run-id", "", "`label` for finding the job again")
 	flags.StringVar(&f.duration, "duration", "", "longest run `time`, such as 90s, 30m, 2h; default is the definition's")
 	flags.StringVar(&f.key, "key", "", "idempotency `key`: the same key never makes a second job")
@@ -61,8 +62,6 @@ provenance; without, it is run as any other.`,
 	flags.BoolVarP(&f.wait, "wait", "w", false, "wait until it has ended; the exit status then tells how")
 	flags.StringVar(&f.timeout, "timeout", "", "with --wait: wait at most so long, such as 10m")
 	flags.BoolVar(&f.reuse, "reuse", false, "take the results of a completed job of which the same was asked, where there is one")
-	cmd.MarkFlagsMutuallyExclusive("draft", "wait")
-	cmd.MarkFlagsMutuallyExclusive("draft", "reuse")
 	return cmd
 }
 
@@ -80,7 +79,12 @@ func (a *App) submit(cmd *cobra.Command, name string, f *submitFlags) error {
 	if err != nil {
 		return err
 	}
-	if f.timeout != "" && !f.wait {
+	switch {
+	case f.draft && f.wait:
+		return usage(cmd, "--draft leaves the job PENDING, so that there is nothing to wait for: leave out --draft or --wait")
+	case f.draft && f.reuse:
+		return usage(cmd, "--reuse completes the job at once, and --draft leaves it PENDING: leave out one of them")
+	case f.timeout != "" && !f.wait:
 		return usage(cmd, "--timeout bounds the wait and needs --wait; the longest run is set by --duration")
 	}
 	for _, p := range f.parameters {
@@ -198,7 +202,7 @@ func (a *App) inputs(cmd *cobra.Command, c *userapi.Client, given []string, s *u
 	for _, g := range given {
 		name, value, ok := strings.Cut(g, "=")
 		if !ok || name == "" || value == "" {
-			return closeFiles, usage(cmd, "-f %s: expected NAME=@FILE or NAME=consort:JOB/RESULT", g)
+			return closeFiles, usage(cmd, "-f %s: expected NAME=@FILE, NAME=consort:JOB/RESULT or NAME=URL", g)
 		}
 		file, isFile := strings.CutPrefix(value, "@")
 		if !isFile {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -142,7 +143,7 @@ func (s *Surface) lineage(c *fiber.Ctx) error {
 	if q.Direction, known = directions[v["direction"]]; !known {
 		return fault.BadRequest("direction: back, forth and both are allowed")
 	}
-	if text := v["depth"]; text != "" && text != "all" {
+	if text := v["depth"]; text != "" && !strings.EqualFold(text, "all") {
 		if q.Depth, err = strconv.Atoi(text); err != nil || q.Depth < 0 {
 			return fault.BadRequest("depth: all and whole numbers from 0 on are allowed")
 		}

@@ -78,6 +78,12 @@ func TestLineage(t *testing.T) {
 	if near := read[userapi.Lineage](c, "/lineage?depth=1&id="+c.second); len(near.Edges) != 1 {
 		t.Errorf("%+v", near)
 	}
+	if alone := read[userapi.Lineage](c, "/lineage?depth=0&id="+c.second); len(alone.Edges) != 0 || len(alone.Nodes) != 1 {
+		t.Errorf("%+v", alone)
+	}
+	if all := read[userapi.Lineage](c, "/lineage?depth=ALL&id="+c.second); len(all.Edges) != 2 {
+		t.Errorf("%+v", all)
+	}
 	users := read[userapi.ProvUses](c, "/users?id=ent:"+c.first+".r.answer")
 	if len(users.Users) != 1 || users.Users[0].Job.ID != c.second || users.Users[0].Role != "data" {
 		t.Errorf("%+v", users)
