@@ -1,15 +1,18 @@
 package provenance
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"consort/coordinator/auth"
 	"consort/coordinator/command"
 	"consort/coordinator/content"
 	"consort/coordinator/state"
+	"consort/shared/prov"
 	"consort/shared/uws"
 )
 
@@ -25,10 +28,15 @@ type Check struct {
 	What   string // what was looked at, such as "result answer" or "attempt 1: signature"
 	OK     bool
 	Detail string
+	Remark bool // it is no check, but what a reader should know though all is in order
 }
 
 func (r *Report) add(what string, ok bool, detail string) {
-	r.Checks = append(r.Checks, Check{what, ok, detail})
+	r.Checks = append(r.Checks, Check{What: what, OK: ok, Detail: detail})
+}
+
+func (r *Report) remark(what, detail string) {
+	r.Checks = append(r.Checks, Check{What: what, OK: true, Detail: detail, Remark: true})
 }
 
 // evidence is all that Verify looks at, read in one view.
@@ -37,7 +45,11 @@ type evidence struct {
 	cluster   string
 	parts     []*state.ManifestPart // of the attempt whose results are the job's
 	fragments []*signed
+	retracted []note
 }
+
+// note is what is to be said of a file.
+type note struct{ what, text string }
 
 // Verify recomputes the hashes of a job's stored files, and checks what its sites signed: signatures, the
 // chain of each site around it, and whether the state says the same. It reads every file of the job.
@@ -59,6 +71,9 @@ func (s *Service) Verify(ctx context.Context, p auth.Principal, job string) (*Re
 	e.checkResults(r)
 	if err := s.checkFiles(ctx, r, e); err != nil {
 		return nil, err
+	}
+	for _, n := range e.retracted {
+		r.remark(n.what, n.text)
 	}
 	r.OK = true
 	for _, c := range r.Checks {
@@ -91,6 +106,9 @@ func (s *Service) evidence(v *state.View, id string) (*evidence, error) {
 			e.parts = append(e.parts, part)
 		}
 	}
+	if err := e.takenBack(v); err != nil {
+		return nil, err
+	}
 	records, err := v.Fragments(id)
 	if err != nil {
 		return nil, err
@@ -103,6 +121,50 @@ func (s *Service) evidence(v *state.View, id string) (*evidence, error) {
 		e.fragments = append(e.fragments, signed)
 	}
 	return e, nil
+}
+
+// takenBack notes which inputs and results of the job are not to be used, and why.
+func (e *evidence) takenBack(v *state.View) error {
+	some, _, err := v.Retractions(nil, 1)
+	if err != nil || len(some) == 0 {
+		return err
+	}
+	used, err := inputsOf(v, e.job.Job)
+	if err != nil {
+		return err
+	}
+	for _, in := range used {
+		if err := e.note(v, "input "+in.role, in.local); err != nil {
+			return err
+		}
+	}
+	if e.job.Results == nil {
+		return nil
+	}
+	for _, o := range e.job.Results.Outputs {
+		if err := e.note(v, "result "+o.Id, prov.ResultID(e.job.Id, o.Id).Local); err != nil {
+			return err
+		}
+	}
+	for _, part := range e.parts {
+		for _, f := range part.Files {
+			member := f.Output + "/" + f.Path
+			if err := e.note(v, "result "+member, prov.ResultID(e.job.Id, member).Local); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// note notes that a file was retracted, if it was.
+func (e *evidence) note(v *state.View, what, entity string) error {
+	r, err := retraction(v, entity)
+	if r != nil {
+		by := cmp.Or(r.By, "anonymous")
+		e.retracted = append(e.retracted, note{what, fmt.Sprintf("retracted at %s by %s: %s", r.Time.Format(time.RFC3339), by, r.Reason)})
+	}
+	return err
 }
 
 // checkResults compares the results that the job shows with the manifest of its attempt.

@@ -80,6 +80,25 @@ func TestVerify(t *testing.T) {
 		t.Errorf("after it was mended: %q", failing(r))
 	}
 
+	if _, err := w.Retract(t.Context(), alice, answerOf(job), "bad flat field", false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Retract(t.Context(), alice, "ent:"+job+".r.files_x2F_out_x2F_one", "noise", false); err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[string][]string{job: {"result answer", "result files/out/one"}, last: {"input data"}, first: nil} {
+		r := verify(id)
+		var remarks []string
+		for _, c := range r.Checks {
+			if c.Remark && c.OK && strings.Contains(c.Detail, " by alice: ") {
+				remarks = append(remarks, c.What)
+			}
+		}
+		if !r.OK || !slices.Equal(remarks, want) {
+			t.Errorf("remarks of %s: %q, want %q", id, remarks, want)
+		}
+	}
+
 	// A site that lies about its outputs, and one whose facts were changed under way.
 	forged := w.create(coordtest.Alice)
 	a := w.site.Take()

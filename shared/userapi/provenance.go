@@ -129,11 +129,13 @@ type ProvReport struct {
 	Checks []ProvCheck `json:"checks"`
 }
 
-// ProvCheck is one line of a ProvReport.
+// ProvCheck is one line of a ProvReport. A remark tells what a reader should know though all is in order, such as
+// that an input was retracted.
 type ProvCheck struct {
 	What   string `json:"what"`
 	OK     bool   `json:"ok"`
 	Detail string `json:"detail,omitempty"`
+	Remark bool   `json:"remark,omitempty"`
 }
 
 // ProvImpact answers GET /api/v1/provenance/impact?id=: what came of a file. Query: limit, cursor. Owners are told to
@@ -180,6 +182,9 @@ type Retracted struct {
 const (
 	// RelComputed leads from the answer to a creation to an earlier job of which the same was asked.
 	RelComputed = "https://w3id.org/consort/prov#alreadyComputed"
+	// RelRetracted leads from the answer to a creation, or to a change of inputs, to what is known of a file given that
+	// is retracted: /provsap?ID= and its identifier.
+	RelRetracted = "https://w3id.org/consort/prov#retracted"
 	// RelProvenance and RelQueryService are those of W3C PROV-AQ, section 3.1: from a file to its provenance, and to
 	// where one can ask for more.
 	RelProvenance   = "http://www.w3.org/ns/prov#has_provenance"
