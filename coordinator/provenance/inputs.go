@@ -23,14 +23,14 @@ func inputsOf(v *state.View, head *state.Job) ([]input, error) {
 	if err != nil {
 		return nil, err
 	}
-	var fetched map[string][]string
+	var fetched map[string][]*command.Transfer
 	number := map[string]int{}
 	used := make([]input, 0, len(spec.Inputs))
 	for _, in := range spec.Inputs {
 		if in.Source == command.Input_PARAMETERS {
 			continue
 		}
-		sha := in.Sha256
+		sha, size := in.Sha256, in.Size
 		if in.Source == command.Input_URL && sha == "" {
 			if fetched == nil {
 				if fetched, err = fetchedBy(v, head); err != nil {
@@ -38,11 +38,11 @@ func inputsOf(v *state.View, head *state.Job) ([]input, error) {
 				}
 			}
 			if n := number[in.Name]; n < len(fetched[in.Name]) {
-				sha = fetched[in.Name][n]
+				sha, size = fetched[in.Name][n].Sha256, fetched[in.Name][n].Bytes
 			}
 		}
 		number[in.Name]++
-		used = append(used, input{local: entityOf(in, sha), role: in.Name, info: inputInfo(in, sha)})
+		used = append(used, input{local: entityOf(in, sha), role: in.Name, info: inputInfo(in, sha, size)})
 	}
 	for _, x := range spec.Externals {
 		used = append(used, input{local: x.Entity, role: x.Role, info: FileInfo{SHA256: x.Sha256}})
@@ -50,19 +50,19 @@ func inputsOf(v *state.View, head *state.Job) ([]input, error) {
 	return used, nil
 }
 
-// fetchedBy tells which content the inputs of each role had that the attempts fetched: those of the attempt
-// that made the results, else of the last that fetched anything.
-func fetchedBy(v *state.View, head *state.Job) (map[string][]string, error) {
+// fetchedBy tells what the attempts fetched as the inputs of each role: that which made the results, else the last that
+// fetched anything.
+func fetchedBy(v *state.View, head *state.Job) (map[string][]*command.Transfer, error) {
 	attempts, err := v.Attempts(head.Id)
 	if err != nil {
 		return nil, err
 	}
-	fetched := map[string][]string{}
+	fetched := map[string][]*command.Transfer{}
 	for _, a := range attempts {
-		these := map[string][]string{}
+		these := map[string][]*command.Transfer{}
 		for _, t := range a.GetFacts().GetTransfers() {
 			if !t.Out && t.Name != "" {
-				these[t.Name] = append(these[t.Name], t.Sha256)
+				these[t.Name] = append(these[t.Name], t)
 			}
 		}
 		if len(these) > 0 {
@@ -86,8 +86,8 @@ func entityOf(in *command.Input, sha string) string {
 	return prov.UploadID(in.Upload).Local
 }
 
-func inputInfo(in *command.Input, sha string) FileInfo {
-	info := FileInfo{SHA256: sha, Size: in.Size, MediaType: in.ContentType, Name: in.FileName, Job: in.FromJob, Result: in.FromResult, Upload: in.Upload}
+func inputInfo(in *command.Input, sha string, size int64) FileInfo {
+	info := FileInfo{SHA256: sha, Size: size, MediaType: in.ContentType, Name: in.FileName, Job: in.FromJob, Result: in.FromResult, Upload: in.Upload}
 	if in.Url != "" {
 		info.URL = prov.PublicURL(in.Url)
 	}

@@ -124,6 +124,10 @@ func retraction(v *state.View, local string) (*Retraction, error) {
 type Impact struct {
 	Entity    string
 	Retracted *Retraction
+	// Same are other files of the same content that p may know of, up to 100; SameMore tells that there may be more.
+	// What came of them is not counted here: it is asked for by their names.
+	Same     []Node
+	SameMore bool
 	// Jobs are those that p may read, nearest first; owners are told to operators only.
 	Jobs []Affected
 	// JobCount and ResultCount count all of this page, HiddenJobs and HiddenResults those among them that p
@@ -159,6 +163,9 @@ func (s *Service) Impact(ctx context.Context, p auth.Principal, entity, cursor s
 			if impact.Retracted, err = retraction(v, t.name); err != nil {
 				return err
 			}
+			if impact.Same, impact.SameMore, err = s.equals(v, p, t.name); err != nil {
+				return err
+			}
 		}
 		w := s.newWalk(v, p, walkQuery{direction: Forth, depth: All, limit: bounded(limit, MaxLineage), failed: true, from: from})
 		if err := w.run([]node{t.node}); err != nil {
@@ -171,6 +178,26 @@ func (s *Service) Impact(ctx context.Context, p auth.Principal, entity, cursor s
 		return nil, err
 	}
 	return impact, nil
+}
+
+// equals lists other files with the content of a file.
+func (s *Service) equals(v *state.View, p auth.Principal, local string) ([]Node, bool, error) {
+	f, err := s.file(v, p, local)
+	if err != nil || f.info.SHA256 == "" {
+		return nil, false, err
+	}
+	same, more, err := s.occurrences(v, p, f.info.SHA256, local, maxSame)
+	if err != nil {
+		return nil, false, err
+	}
+	nodes := make([]Node, len(same))
+	for i, o := range same {
+		if o.info.Retracted, err = retraction(v, o.local); err != nil {
+			return nil, false, err
+		}
+		nodes[i] = Node{ID: node{fileNode, o.local}.qname().String(), Kind: KindFile, File: &o.info}
+	}
+	return nodes, more, nil
 }
 
 // affected tells of the jobs of a page and their results.

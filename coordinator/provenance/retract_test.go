@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"consort/coordinator/auth"
+	"consort/coordinator/coordtest"
 )
 
 func TestRetractAndImpact(t *testing.T) {
@@ -51,6 +52,9 @@ func TestRetractAndImpact(t *testing.T) {
 			t.Errorf("affected: %+v", j)
 		}
 	}
+	if len(impact.Same) != 0 || impact.SameMore {
+		t.Errorf("equal files: %+v", impact.Same)
+	}
 	full, err := w.Impact(ctx, operator, answerOf(a), "", 0)
 	if err != nil || len(full.Jobs) != 3 || full.HiddenJobs != 0 || full.Jobs[2].ID != d || full.Jobs[2].Owner != "bob" {
 		t.Errorf("the operator's: %+v %v", full, err)
@@ -75,5 +79,34 @@ func TestRetractAndImpact(t *testing.T) {
 	}
 	if impact, err = w.Impact(ctx, alice, answerOf(a), "", 0); err != nil || impact.Retracted != nil {
 		t.Errorf("after it was withdrawn: %+v %v", impact.Retracted, err)
+	}
+}
+
+// TestImpactTellsOfEqualFiles: who retracts a file learns of its copies, which were not retracted with it.
+func TestImpactTellsOfEqualFiles(t *testing.T) {
+	w := newWorld(t)
+	first := w.run(coordtest.Alice, "same", nil)
+	copied := w.run(coordtest.Alice, "same", nil)
+	w.run(bobby, "same", nil)
+	user := w.run(coordtest.Alice, "user", nil, "data", "file:"+string(coordtest.MainOutput("same").Data))
+	for p, want := range map[*auth.Principal]int{&alice: 2, &operator: 3} {
+		impact, err := w.Impact(t.Context(), *p, answerOf(first), "", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ids []string
+		upload := false
+		for _, n := range impact.Same {
+			ids = append(ids, n.ID)
+			upload = upload || n.File.Upload != ""
+		}
+		if len(ids) != want || impact.SameMore || !upload || !slices.Contains(ids, answerOf(copied)) || len(impact.Jobs) != 0 {
+			t.Errorf("%s is told of %q and %+v", p.Name, ids, impact.Jobs)
+		}
+		for _, id := range ids {
+			if next, err := w.Impact(t.Context(), *p, id, "", 0); err != nil || strings.HasPrefix(id, "ent:up.") != (len(next.Jobs) == 1 && next.Jobs[0].ID == user) {
+				t.Errorf("of %s came %+v, %v", id, next, err)
+			}
+		}
 	}
 }

@@ -141,7 +141,7 @@ func TestFetched(t *testing.T) {
 			Id: id, Owner: "alice", Definition: "probe", Version: "1", Digest: sum("definition"), Run: true, Retry: &command.Retry{},
 			Inputs: []*command.Input{{Name: "data", Source: command.Input_URL, Url: url}},
 		}, []*command.File{{Output: "answer", Path: "answer.txt", Sha256: sum(id), Size: 1}},
-			&command.Facts{Transfers: []*command.Transfer{{Name: "data", Sha256: sum(content), Bytes: 1, Files: 1, Protocol: "https"}}})
+			&command.Facts{Transfers: []*command.Transfer{{Name: "data", Sha256: sum(content), Bytes: 7, Files: 1, Protocol: "https"}}})
 		return id
 	}
 	a, b, changed := fetch("old"), fetch("old"), fetch("new")
@@ -154,6 +154,9 @@ func TestFetched(t *testing.T) {
 			t.Fatalf("%+v %v", l, err)
 		}
 		f := l.Nodes[1].File
+		if f.Size != 7 {
+			t.Errorf("the size is told as %d", f.Size)
+		}
 		if !strings.HasPrefix(f.URL, "https://archive.example/a.fits") || strings.Contains(f.URL, "hush") || strings.Contains(f.URL, "word") {
 			t.Errorf("the URL is told as %s", f.URL)
 		}
