@@ -48,6 +48,7 @@ type edges struct {
 	derivation map[QName][]*Record // by generated entity
 	config     map[QName][]*Record // influences of parameters, by activity
 	agents     map[QName][]*Record // associations, by activity
+	programs   map[QName][]QName   // software, by the attempt that ran with it
 	parts      map[QName][]QName   // attempts and transfers, by the activity they are part of
 	members    map[QName]int       // number of members, by collection
 	collection map[QName]QName     // by member
@@ -57,7 +58,7 @@ type edges struct {
 func lineage(g *Graph) *edges {
 	e := &edges{
 		g: g, generation: map[QName]*Record{}, usage: map[QName][]*Record{}, derivation: map[QName][]*Record{},
-		config: map[QName][]*Record{}, agents: map[QName][]*Record{}, parts: map[QName][]QName{},
+		config: map[QName][]*Record{}, agents: map[QName][]*Record{}, parts: map[QName][]QName{}, programs: map[QName][]QName{},
 		members: map[QName]int{}, collection: map[QName]QName{}, ends: map[QName][]*Record{},
 	}
 	for r := range g.All() {
@@ -83,6 +84,9 @@ func lineage(g *Graph) *edges {
 		case Influence:
 			if r.HasType(typeConfigured) {
 				e.config[from] = append(e.config[from], r)
+			}
+			if r.HasType(typeRelated) {
+				e.programs[from] = append(e.programs[from], to)
 			}
 		}
 	}
@@ -249,6 +253,9 @@ func (t *tree) activity(b branch, label string, id QName, depth int) {
 	for _, part := range t.lines.parts[id] {
 		if a, ok := t.lines.g.Get(Activity, part); ok && a.HasType(typeAttempt) {
 			say(attemptLine(a))
+			if text := t.lines.ranWith(part); text != "" {
+				say("ran with", text)
+			}
 		}
 	}
 	for _, a := range t.lines.agents[id] {
@@ -321,6 +328,17 @@ func attemptLine(a *Record) string {
 		text += ", " + s
 	}
 	return text
+}
+
+// ranWith lists the programs of an attempt with their versions.
+func (e *edges) ranWith(attempt QName) string {
+	var all []string
+	for _, id := range e.programs[attempt] {
+		if p, ok := e.g.Get(Entity, id); ok && p.HasType(typeSoftware) {
+			all = append(all, attrText(p, nameLabel))
+		}
+	}
+	return strings.Join(all, ", ")
 }
 
 // parameterLine tells name and values of a parameter, or name and content of a configuration file.
