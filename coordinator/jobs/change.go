@@ -79,21 +79,22 @@ func (s *Service) mayChange(ctx context.Context, p auth.Principal, list, id stri
 }
 
 // Update changes parameters, inputs and resources (PENDING only), RUNID, execution duration (until the job
-// ends) and destruction time. Values are checked as in Create.
-func (s *Service) Update(ctx context.Context, p auth.Principal, list, id string, r Request) error {
+// ends) and destruction time. Values are checked as in Create. It names the files given that are retracted, as
+// Created does.
+func (s *Service) Update(ctx context.Context, p auth.Principal, list, id string, r Request) (retracted []string, err error) {
 	defer s.updates.lock(id)() // what is folded anew is read before
 	j, err := s.get(ctx, p, auth.ChangeJob, list, id)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	asked, err := s.resolve(ctx, p, j.Definition, r, false)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	body := &command.UpdateJob{Id: id, SetInputs: asked.given(r), RunId: r.RunID}
 	if len(asked.parameters) > 0 {
 		if err := s.foldUpdate(ctx, j.Spec.Parameters, asked.parameters, body); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	body.Resources = mergeResources(j.Spec.Resources, asked.resources, r)
@@ -105,7 +106,10 @@ func (s *Service) Update(ctx context.Context, p auth.Principal, list, id string,
 		body.DestructionUs = &us
 	}
 	_, err = s.propose(ctx, &command.Command{Principal: p.Owner(), Body: &command.Command_UpdateJob{UpdateJob: body}})
-	return err
+	if err != nil {
+		return nil, err
+	}
+	return s.retracted(id, body.SetInputs), nil
 }
 
 // given are the inputs that the request itself names, without those that come from defaults.

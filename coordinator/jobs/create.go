@@ -67,6 +67,9 @@ type Created struct {
 	Phase      string
 	// Earlier is a completed job that was asked for the same and that the caller may read; nil when none is at hand.
 	Earlier *state.Job
+	// Retracted names the files among those given that somebody took back (ent: identifiers). The job is made
+	// nevertheless: it may be what shows why.
+	Retracted []string
 }
 
 // Create makes a job. It fails with definitions.ErrNotFound, ErrInvalid (naming every wrong value, and what
@@ -157,7 +160,8 @@ func (s *Service) create(ctx context.Context, p auth.Principal, key string, hash
 		return nil, err
 	}
 	body.Id = result.Job // an earlier one when the request was repeated
-	return &Created{ID: result.Job, Definition: body.Definition, Phase: result.Phase, Earlier: s.offer(p, body)}, nil
+	return &Created{ID: result.Job, Definition: body.Definition, Phase: result.Phase,
+		Earlier: s.offer(p, body), Retracted: s.retracted(body.Id, body.Inputs)}, nil
 }
 
 // requestHash is the same whenever the same is asked for. What is not the client's is left out: ids made

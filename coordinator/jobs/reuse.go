@@ -7,6 +7,7 @@ import (
 	"consort/coordinator/auth"
 	"consort/coordinator/command"
 	"consort/coordinator/state"
+	"consort/shared/prov"
 	"consort/shared/uws"
 )
 
@@ -20,7 +21,8 @@ const (
 )
 
 // Computed lists the jobs that computed what r asks for: completed, with their files, of the same definition,
-// inputs and parameters, and such that p may read them. Newest come first. A request with a secret, or with an
+// inputs and parameters, and such that p may read them. Newest come first. Jobs that used or made what is retracted
+// are left out. A request with a secret, or with an
 // input whose content is not known, was never computed. It fails as Create does.
 func (s *Service) Computed(ctx context.Context, p auth.Principal, r CreateRequest) ([]*state.Job, error) {
 	if err := s.cfg.Guard.Allow(p, auth.CreateJob, ""); err != nil {
@@ -110,14 +112,39 @@ func (s *Service) computedBy(v *state.View, p auth.Principal, body *command.Crea
 		if err != nil {
 			return nil, err
 		}
-		if j.Id != body.Id && uws.Phase(j.Phase) == uws.Completed && s.cfg.Guard.Allow(p, auth.ReadJob, j.Owner) == nil {
-			found = append(found, j)
+		if j.Id == body.Id || uws.Phase(j.Phase) != uws.Completed || s.cfg.Guard.Allow(p, auth.ReadJob, j.Owner) != nil {
+			continue
 		}
+		gone, err := v.Retracted(j)
+		if err != nil {
+			return nil, err
+		}
+		if len(gone) > 0 {
+			continue // nobody should go on with what was taken back, or with what was made of it
+		}
+		found = append(found, j)
 		if len(found) == take {
 			break
 		}
 	}
 	return found, nil
+}
+
+// retracted names the files among a job's inputs that are retracted. It looks at the state as it is here: the
+// job is there, whatever it says.
+func (s *Service) retracted(job string, inputs []*command.Input) []string {
+	var found []string
+	err := s.cfg.State.View(func(v *state.View) (err error) {
+		found, err = v.RetractedInputs(inputs)
+		return err
+	})
+	if err != nil {
+		s.cfg.Logger.Warn("look for retracted inputs", "job", job, "error", err)
+	}
+	for i, local := range found {
+		found[i] = prov.QName{Prefix: "ent", Local: local}.String()
+	}
+	return found
 }
 
 // reuse makes a job that takes over the results of an earlier one; nil when there is none.

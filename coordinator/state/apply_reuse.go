@@ -22,6 +22,9 @@ func (t *tx) reuse(j *Job, spec *Spec, from string) *command.Result {
 	case !t.sameRequest(j, spec, old):
 		return refuse(command.Result_REFUSED, "job %s computed something else", from)
 	}
+	if bad, _ := retractedOf(old, t.lookup); len(bad) > 0 { // an error sticks to t
+		return refuse(command.Result_REFUSED, "job %s used or made what is retracted: %.256q", from, bad[0])
+	}
 	const epoch = 1
 	if bad := t.copyParts(old, j.Id, epoch, results.Parts); bad != nil {
 		return bad

@@ -103,13 +103,12 @@ func (v *View) Occurrences(sha string, cursor []byte, limit int) (found []Occurr
 	if !ids.ValidSHA256(sha) {
 		return nil, nil, nil
 	}
-	get := func(k key, m proto.Message) (bool, error) { return read(v.txn, k, m) }
 	next, err = v.page(prefixOccurrence(sha), cursor, entityLen, limit, func(_ []byte, item *badger.Item) (bool, error) {
 		r := new(OccurrenceRecord)
 		if err := item.Value(func(data []byte) error { return proto.Unmarshal(data, r) }); err != nil {
 			return false, corruptRecord(item.Key(), err)
 		}
-		entity, err := visibleEntity(r, get)
+		entity, err := visibleEntity(r, v.lookup)
 		if err != nil || entity == "" {
 			return false, err
 		}

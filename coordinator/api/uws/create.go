@@ -2,11 +2,13 @@ package uws
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 
 	"github.com/gofiber/fiber/v2"
 
 	"consort/coordinator/api/fault"
+	"consort/coordinator/api/provform"
 	"consort/coordinator/api/request"
 	"consort/coordinator/auth"
 	"consort/coordinator/jobs"
@@ -51,6 +53,7 @@ func (s *Surface) create(c *fiber.Ctx) error {
 		return err
 	}
 	offer(c, created.Earlier)
+	warn(c, created.Retracted)
 	return request.SeeOther(c, jobURL(c, name, created.ID))
 }
 
@@ -73,6 +76,16 @@ func takeReuse(f *request.Form) (bool, error) {
 func offer(c *fiber.Ctx, earlier *state.Job) {
 	if earlier != nil {
 		c.Response().Header.Add(fiber.HeaderLink, fmt.Sprintf(`<%s>; rel="%s"`, jobURL(c, earlier.Definition, earlier.Id), userapi.RelComputed))
+	}
+}
+
+// maxWarned bounds the files that an answer warns of.
+const maxWarned = 20
+
+// warn names files given as inputs that are retracted, and leads to what is known of them.
+func warn(c *fiber.Ctx, retracted []string) {
+	for _, entity := range retracted[:min(len(retracted), maxWarned)] {
+		c.Response().Header.Add(fiber.HeaderLink, fmt.Sprintf(`<%s?ID=%s>; rel="%s"`, request.Base(c)+provform.Path, url.QueryEscape(entity), userapi.RelRetracted))
 	}
 }
 

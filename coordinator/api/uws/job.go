@@ -148,8 +148,10 @@ func (s *Surface) set(c *fiber.Ctx, name string) error {
 }
 
 func (s *Surface) update(c *fiber.Ctx, t target, r jobs.Request) error {
-	if err := s.Jobs.Update(request.Context(c), t.Principal, t.list, t.id, r); err != nil {
+	retracted, err := s.Jobs.Update(request.Context(c), t.Principal, t.list, t.id, r)
+	if err != nil {
 		return err
 	}
+	warn(c, retracted)
 	return request.SeeOther(c, t.url)
 }

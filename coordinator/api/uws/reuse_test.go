@@ -1,6 +1,8 @@
 package uws_test
 
 import (
+	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -45,4 +47,49 @@ func TestReuse(t *testing.T) {
 		w.status(400, w.Post("/rest/probe", "REUSE", value))
 	}
 	w.status(400, w.Post("/rest/probe", "REUSE", "true", "reuse", "true"))
+}
+
+// TestRetracted: what was retracted is neither offered nor taken over, and who gives it as an input is told.
+func TestRetracted(t *testing.T) {
+	w := newWorld(t)
+	done := w.complete("text", "same")
+	entity := "ent:" + coordtest.Job(done) + ".r.answer"
+	input := "consort:" + coordtest.Job(done) + "/answer"
+	made := w.complete("input", input)
+	retract := func(body string) {
+		t.Helper()
+		w.status(204, w.Do(coordtest.Request{Method: "POST", Path: "/api/v1/provenance/retractions", Token: coordtest.Operator,
+			Type: "application/json", Body: strings.NewReader(`{"entity":"` + entity + `",` + body + `}`)}))
+	}
+	warning := `<` + w.URL + `/provsap?ID=` + url.QueryEscape(entity) + `>; rel="` + userapi.RelRetracted + `"`
+	warned := func(a *coordtest.Answer) bool {
+		t.Helper()
+		return slices.Contains(w.status(303, a).Header.Values("Link"), warning)
+	}
+	for _, retracted := range []bool{false, true, false} {
+		if retracted {
+			retract(`"reason":"wrong"`)
+		}
+		want := map[string]string{"text=same": done, "input=" + input: made}
+		for _, given := range []string{"text=same", "input=" + input} {
+			name, value, _ := strings.Cut(given, "=")
+			a := w.Post("/rest/probe", name, value)
+			if warned(a) != (retracted && name == "input") {
+				t.Errorf("retracted %v, %s: %s", retracted, given, a.Header)
+			}
+			if offered := computed(a); (offered == want[given]) == retracted {
+				t.Errorf("retracted %v, %s: offered %q", retracted, given, offered)
+			}
+			reused := w.View(w.status(303, w.Post("/rest/probe", name, value, "PHASE", "RUN", "REUSE", "true")).Header.Get("Location"))
+			if (reused.ReusedFrom == "") != retracted {
+				t.Errorf("retracted %v, %s: %+v", retracted, given, reused)
+			}
+		}
+		if draft := w.Create("probe"); warned(w.Post(draft+"/parameters", "input", input)) != retracted {
+			t.Errorf("retracted %v: the change of a draft says otherwise", retracted)
+		}
+		if retracted {
+			retract(`"withdraw":true`)
+		}
+	}
 }
