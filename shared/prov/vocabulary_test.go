@@ -13,7 +13,7 @@ import (
 )
 
 // usedTerm finds the terms of our vocabulary in source code.
-var usedTerm = regexp.MustCompile(`fedTerm\("(\w+)"\)|"fed:(\w+)"|"fed", (?:Local: )?"(\w+)"`)
+var usedTerm = regexp.MustCompile(`fedTerm\("(\w+)"\)|"fed:(\w+)"|"fed", (?:Local: )?"(\w+)"|"https://w3id\.org/consort/prov#(\w+)"`)
 
 // TestVocabulary: each term that the program uses is defined, and each that is defined is used.
 func TestVocabulary(t *testing.T) {
