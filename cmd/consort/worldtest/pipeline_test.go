@@ -282,6 +282,9 @@ func (u *user) software(r pipelineRun) {
 		if id := prov.SoftwareID(c.name, version).String(); !strings.Contains(u.fetch(at(c.ref, "/provjson")), strconv.Quote(id)) {
 			u.Errorf("the record of %s does not tell of %s", c.ref.Definition, id)
 		}
+		if tree := u.consort(0, "prov", "show", c.ref.ID); !strings.Contains(tree, "ran with  "+c.name+" "+version) {
+			u.Errorf("the tree of %s does not tell of %s %s:\n%s", c.ref.Definition, c.name, version, tree)
+		}
 		found := u.fetch("/api/v1/provenance/jobs?software=" + c.name + "@" + version)
 		if !strings.Contains(found, strconv.Quote(c.ref.ID)) {
 			u.Errorf("%s is not found by %s %s: %s", c.ref.Definition, c.name, version, found)
