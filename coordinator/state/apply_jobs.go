@@ -341,7 +341,7 @@ func (t *tx) deleteJob(c *command.DeleteJob) *command.Result {
 		j = t.abort(j, "deleted by its user")
 	}
 	before, after := edit(j)
-	after.Deleted = true
+	after.Deleted, after.DeletedUs = true, t.now
 	t.save(before, after)
 	t.mark(keyPurge(j.Id))
 	return answer(after)

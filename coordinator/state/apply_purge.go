@@ -221,7 +221,7 @@ func (t *tx) scrubResults(j *Job, used bool) {
 // bareHead is what stays of a deleted job for ever: its id is never given again.
 func bareHead(j *Job, used bool) *Job {
 	bare := &Job{Id: j.Id, Definition: j.Definition, DefinitionVersion: j.DefinitionVersion, Digest: j.Digest,
-		Phase: j.Phase, Version: j.Version, CreatedUs: j.CreatedUs, EndedUs: j.EndedUs, Deleted: true,
+		Phase: j.Phase, Version: j.Version, CreatedUs: j.CreatedUs, EndedUs: j.EndedUs, Deleted: true, DeletedUs: j.DeletedUs,
 		Epoch: j.Epoch, AttemptOpen: j.AttemptOpen, PurgedEpoch: j.PurgedEpoch}
 	if j.AttemptOpen {
 		bare.Site, bare.WorkLeaseUntilUs = j.Site, j.WorkLeaseUntilUs

@@ -71,7 +71,7 @@ func TestDelete(t *testing.T) {
 	if found := w.records(jobID(1)); len(found) != 2 {
 		t.Errorf("left of the deleted job: %v", found)
 	}
-	if j := w.head(jobID(1)); !j.Deleted || j.Definition != "probe" || j.EndedUs == 0 || j.Owner != "" {
+	if j := w.head(jobID(1)); !j.Deleted || j.DeletedUs == 0 || j.Definition != "probe" || j.EndedUs == 0 || j.Owner != "" {
 		t.Errorf("head: %v", j)
 	}
 	w.do(command.Result_EXISTS, createJob(1)) // never given again

@@ -246,9 +246,11 @@ type Job struct {
 	WorkLeaseUntilUs    int64                  `protobuf:"varint,27,opt,name=work_lease_until_us,json=workLeaseUntilUs,proto3" json:"work_lease_until_us,omitempty"` // of the current attempt
 	PurgedEpoch         uint64                 `protobuf:"varint,28,opt,name=purged_epoch,json=purgedEpoch,proto3" json:"purged_epoch,omitempty"`                    // attempts up to this one keep no staged manifest any more,
 	// but for commit_epoch
-	HasSecrets    bool   `protobuf:"varint,29,opt,name=has_secrets,json=hasSecrets,proto3" json:"has_secrets,omitempty"` // the spec has secret values, wiped when the job ends
-	Request       []byte `protobuf:"bytes,30,opt,name=request,proto3" json:"request,omitempty"`                          // RequestDigest of what was computed; empty when unknown
-	ReusedFrom    string `protobuf:"bytes,31,opt,name=reused_from,json=reusedFrom,proto3" json:"reused_from,omitempty"`  // the job whose results these are. There is no attempt then: commit_epoch
+	HasSecrets bool   `protobuf:"varint,29,opt,name=has_secrets,json=hasSecrets,proto3" json:"has_secrets,omitempty"` // the spec has secret values, wiped when the job ends
+	Request    []byte `protobuf:"bytes,30,opt,name=request,proto3" json:"request,omitempty"`                          // RequestDigest of what was computed; empty when unknown
+	ReusedFrom string `protobuf:"bytes,31,opt,name=reused_from,json=reusedFrom,proto3" json:"reused_from,omitempty"`  // the job whose results these are. There is no attempt then: commit_epoch
+	// is 1 and epoch is 0
+	DeletedUs     int64 `protobuf:"varint,32,opt,name=deleted_us,json=deletedUs,proto3" json:"deleted_us,omitempty"` // when it was deleted
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -498,6 +500,13 @@ func (x *Job) GetReusedFrom() string {
 		return x.ReusedFrom
 	}
 	return ""
+}
+
+func (x *Job) GetDeletedUs() int64 {
+	if x != nil {
+		return x.DeletedUs
+	}
+	return 0
 }
 
 type Failure struct {
@@ -1580,7 +1589,7 @@ const file_coordinator_state_record_proto_rawDesc = "" +
 	"\tauthority\x18\x06 \x01(\tR\tauthorityJ\x04\b\a\x10\bJ\x04\b\b\x10\t\"O\n" +
 	"\x11RaftConfiguration\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12$\n" +
-	"\rconfiguration\x18\x02 \x01(\fR\rconfiguration\"\x83\b\n" +
+	"\rconfiguration\x18\x02 \x01(\fR\rconfiguration\"\xa2\b\n" +
 	"\x03Job\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x1e\n" +
@@ -1619,7 +1628,9 @@ const file_coordinator_state_record_proto_rawDesc = "" +
 	"hasSecrets\x12\x18\n" +
 	"\arequest\x18\x1e \x01(\fR\arequest\x12\x1f\n" +
 	"\vreused_from\x18\x1f \x01(\tR\n" +
-	"reusedFrom\"9\n" +
+	"reusedFrom\x12\x1d\n" +
+	"\n" +
+	"deleted_us\x18  \x01(\x03R\tdeletedUs\"9\n" +
 	"\aFailure\x12\x14\n" +
 	"\x05class\x18\x01 \x01(\tR\x05class\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\"\xa0\x02\n" +
