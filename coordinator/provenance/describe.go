@@ -82,11 +82,33 @@ func describeState(r *prov.JobRecord, v *state.View) error {
 		return err
 	}
 	describeConfigs(r, d)
+	if err := describeGone(r, v); err != nil {
+		return err
+	}
 	some, _, err := v.Retractions(nil, 1)
 	if err != nil || len(some) == 0 {
 		return err // nothing was ever taken back: there is no need to ask for each file
 	}
 	return describeRetractions(r, v)
+}
+
+// describeGone tells of inputs whose makers were deleted since.
+func describeGone(r *prov.JobRecord, v *state.View) error {
+	for i := range r.Inputs {
+		in := &r.Inputs[i]
+		if in.Job == "" {
+			continue
+		}
+		maker, err := v.Head(in.Job)
+		if errors.Is(err, state.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		in.Gone, in.Deleted = maker.Deleted, timeOf(maker.DeletedUs)
+	}
+	return nil
 }
 
 func describeRetractions(r *prov.JobRecord, v *state.View) (err error) {

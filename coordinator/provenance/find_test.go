@@ -133,6 +133,16 @@ func TestDeleted(t *testing.T) {
 	q := provenance.DefaultQuery(c)
 	q.Depth = provenance.All
 	same(t, "its graph", elements(w.query(alice, q).Graph), "job:"+c, answerOf(b), "job:"+b, answerOf(a), "job:"+a, up)
+	ended := 0
+	for r := range w.query(alice, provenance.DefaultQuery(c)).Graph.Records(prov.Invalidation) {
+		reason, _ := r.Attr(prov.QName{Prefix: "fed", Local: "reason"})
+		if ended++; r.Ref(0).String() != answerOf(b) || reason.Text() != "deleted" || r.Time.IsZero() {
+			t.Errorf("the end of a file is %+v", r)
+		}
+	}
+	if ended != 1 {
+		t.Errorf("%d files have ended", ended)
+	}
 	_, err := w.Query(t.Context(), alice, provenance.DefaultQuery(b))
 	notFound(t, "the deleted job", err)
 	if l := w.lineage(alice, provenance.LineageQuery{ID: answerOf(b), Direction: provenance.Forth, Depth: 1}); len(l.Nodes) != 2 {

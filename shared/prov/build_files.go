@@ -38,6 +38,9 @@ func (b *builder) inputs() {
 		s := source{role: in.Role, n: n, entity: InputID(in), sha: in.SHA256}
 		b.inputFile(in, s.entity)
 		b.retractions(s.entity, in.Retracted, in.Withdrawn)
+		if in.Gone {
+			b.add(Record{Kind: Invalidation, Refs: []QName{s.entity}, Time: in.Deleted, Attrs: []Attr{{nameReason, String("deleted")}}})
+		}
 		if known {
 			s.used = UsedID(b.rec.Job, in.Role, n)
 			l := attrList{{nameRole, String(in.Role)}}

@@ -161,9 +161,12 @@ type InputRecord struct {
 	Upload string `json:"upload,omitempty"`
 	Name   string `json:"name,omitempty"`
 	URL    string `json:"url,omitempty"`
-	// Job and Result name a result of an earlier job; a member of a collection is <result>/<path>.
-	Job    string `json:"job,omitempty"`
-	Result string `json:"result,omitempty"`
+	// Job and Result name a result of an earlier job; a member of a collection is <result>/<path>. Gone tells that the
+	// job was deleted since, with all its files, and Deleted when, where that is known.
+	Job     string    `json:"job,omitempty"`
+	Result  string    `json:"result,omitempty"`
+	Gone    bool      `json:"gone,omitempty"`
+	Deleted time.Time `json:"deleted,omitzero"`
 	// Path is where the code found it, below its working directory; empty: in a directory of several.
 	Path string `json:"path,omitempty"`
 	// Retracted is the retraction that stands, Withdrawn are those that do not any more.

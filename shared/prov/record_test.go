@@ -133,7 +133,7 @@ func retried() JobRecord {
 	r.Job, r.Definition = job2, DefinitionRecord{Name: "fold", Version: "1"}
 	r.Parameters = []ParameterRecord{{Name: "period", Type: "double", Values: []string{"11.1"}}, {Name: "tag", Type: "string", Values: []string{"a", "b"}}}
 	r.Inputs = []InputRecord{
-		{Role: "series", Job: job1, Result: "table", SHA256: shaTable, Size: ptr(int64(8000)), MediaType: "application/x-votable+xml"},
+		{Role: "series", Job: job1, Result: "table", Gone: true, Deleted: at(900), SHA256: shaTable, Size: ptr(int64(8000)), MediaType: "application/x-votable+xml"},
 		{Role: "series", URL: "https://bob:pw@archive.example/s.csv?x=1", SHA256: shaSeries, Size: ptr(int64(6123))},
 	}
 	second := r.Attempts[0]
