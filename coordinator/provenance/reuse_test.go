@@ -74,6 +74,9 @@ func TestReuse(t *testing.T) {
 	if !slices.ContainsFunc(l.Edges, func(e provenance.Edge) bool { return e.To == "job:"+old && e.Relation == provenance.CachedFrom }) {
 		t.Errorf("where it comes from is not told: %+v", l.Edges)
 	}
+	if text := notation(t, w.query(alice, provenance.DefaultQuery(answerOf(made))).Graph); !strings.Contains(text, "fed:cachedFrom='job:"+old+"'") {
+		t.Errorf("nor in the answer about its result: %s", text)
+	}
 	answer := w.Do(coordtest.Request{Method: "GET", Path: "/rest/trial/" + made + "/results/answer", Token: coordtest.Alice})
 	if answer.Text() != "a" {
 		t.Errorf("its answer: %d %s", answer.Status, answer.Text())
