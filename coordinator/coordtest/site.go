@@ -118,7 +118,7 @@ func (s *Site) PollRequest(slots, wait int, at ...siteapi.AttemptInfo) siteapi.P
 	room := siteapi.Capacity{Slots: slots, Cores: slots, MemoryBytes: 64 << 30}
 	return siteapi.PollRequest{
 		Protocol: siteapi.Protocol, Boot: s.boot, Started: s.started, Version: "test", Batch: "local",
-		Free: room, Total: room, Accepts: []siteapi.Accept{{}}, Attempts: at, Wait: wait,
+		Free: room, Total: room, Accepts: []siteapi.Accept{{}}, URLs: []string{"https://archive.example/"}, Attempts: at, Wait: wait,
 	}
 }
 

@@ -126,8 +126,8 @@ func TestSubmitIsRepeatedUnderOneKey(t *testing.T) {
 		Fields:  []Field{{"tag", `ä=&"`}, {"tag", "b"}},
 		Uploads: []Upload{{"series", `a"b.csv`, strings.NewReader("time,value"), 10}},
 	})
-	if err != nil || made != (Submitted{ID: jobA, Computed: jobB}) {
-		t.Fatalf("%q, %v", made, err)
+	if err != nil || made.ID != jobA || made.Computed != jobB || len(made.Retracted) != 0 {
+		t.Fatalf("%+v, %v", made, err)
 	}
 	if len(keys) != 1 || keys[""] {
 		t.Errorf("keys: %v", keys)

@@ -143,6 +143,8 @@ type ProvCheck struct {
 type ProvImpact struct {
 	Entity        string          `json:"entity"`
 	Retracted     *ProvRetraction `json:"retracted,omitempty"`
+	Same          []ProvNode      `json:"same,omitempty"` // other files of the same content, up to 100; what came of them is not told here
+	SameMore      bool            `json:"sameMore,omitempty"`
 	Jobs          []ProvAffected  `json:"jobs"`
 	JobCount      int             `json:"jobCount"`
 	ResultCount   int             `json:"resultCount"`

@@ -104,17 +104,33 @@ func (c *Client) Retractions(ctx context.Context, cursor string, limit int) (*Pr
 	return page, c.getJSON(ctx, "/provenance/retractions", paged(url.Values{}, cursor, limit), page)
 }
 
-// Retract marks a file as one not to be used, or takes that back. Doing it twice does no more.
-func (c *Client) Retract(ctx context.Context, r Retract) error {
+// Retract marks a file as one not to be used, or takes that back. Of what was retracted already the server tells when,
+// by whom and why; nothing is changed then. To withdraw what is not retracted is a Problem of status 404.
+func (c *Client) Retract(ctx context.Context, r Retract) (told string, err error) {
 	body, err := json.Marshal(r)
 	if err != nil {
-		return fmt.Errorf("write the request: %w", err)
+		return "", fmt.Errorf("write the request: %w", err)
 	}
-	return c.do(ctx, &request{
+	call := &request{
 		method: http.MethodPost, path: APIPrefix + "/provenance/retractions", repeat: true,
-		header: http.Header{"Content-Type": {"application/json"}, "Accept": {"application/problem+json"}},
+		header: http.Header{"Content-Type": {"application/json"}, "Accept": {"application/json, application/problem+json"}},
 		body:   func() io.Reader { return bytes.NewReader(body) }, length: int64(len(body)),
-	})
+		consume: func(resp *http.Response) error {
+			if resp.StatusCode == http.StatusNoContent {
+				return nil
+			}
+			var already Retracted
+			if err := c.decodeInto(&already)(resp); err != nil {
+				return err
+			}
+			told = already.Message
+			return nil
+		},
+	}
+	if err = c.do(ctx, call); r.Withdraw && NotFound(err) && call.tries > 1 {
+		return "", nil // an earlier try, whose answer was lost, did it
+	}
+	return told, err
 }
 
 // ProvSAP asks the provenance service with the given parameters (ID, DEPTH, RESPONSEFORMAT …) and copies the document

@@ -7,8 +7,12 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"consort/shared/ids"
 )
 
 // TestProvenanceCalls: each goes where it should, with what was asked.
@@ -36,11 +40,60 @@ func TestProvenanceCalls(t *testing.T) {
 		"GET verify/x":               func() error { _, err := c.Verify(ctx, "x"); return err },
 		"GET impact?id=x":            func() error { _, err := c.Impact(ctx, "x", "", 0); return err },
 		"GET retractions":            func() error { _, err := c.Retractions(ctx, "", 0); return err },
-		`POST retractions{"entity":"x","reason":"\u003cbad\u003e"}`: func() error { return c.Retract(ctx, Retract{Entity: "x", Reason: "<bad>"}) },
+		`POST retractions{"entity":"x","reason":"\u003cbad\u003e"}`: func() error { _, err := c.Retract(ctx, Retract{Entity: "x", Reason: "<bad>"}); return err },
 	} {
 		if err := call(); err != nil || asked != want {
 			t.Errorf("asked %s, want %s: %v", asked, want, err)
 		}
+	}
+}
+
+// TestRetract: what was retracted already is told, and a withdrawal is repeated without harm.
+func TestRetract(t *testing.T) {
+	status, calls := http.StatusOK, 0
+	c := serve(t, map[string]http.HandlerFunc{"POST /api/v1/provenance/retractions": func(w http.ResponseWriter, _ *http.Request) {
+		if calls++; status == http.StatusServiceUnavailable && calls > 1 {
+			status = http.StatusNotFound
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		if status == http.StatusOK {
+			fmt.Fprint(w, `{"message":"was retracted by ada"}`)
+		}
+	}})
+	if told, err := c.Retract(t.Context(), Retract{Entity: "x", Reason: "y"}); err != nil || told != "was retracted by ada" {
+		t.Errorf("%q %v", told, err)
+	}
+	status = http.StatusNoContent
+	if told, err := c.Retract(t.Context(), Retract{Entity: "x", Reason: "y"}); err != nil || told != "" {
+		t.Errorf("%q %v", told, err)
+	}
+	status = http.StatusNotFound
+	if _, err := c.Retract(t.Context(), Retract{Entity: "x", Withdraw: true}); !NotFound(err) {
+		t.Errorf("%v", err)
+	}
+	status, calls = http.StatusServiceUnavailable, 0
+	if _, err := c.Retract(t.Context(), Retract{Entity: "x", Withdraw: true}); err != nil || calls != 2 {
+		t.Errorf("%v after %d calls", err, calls)
+	}
+}
+
+// TestSubmissionWarns: the answer to a creation names inputs that were retracted.
+func TestSubmissionWarns(t *testing.T) {
+	id := ids.NewJob(time.Now())
+	c := serve(t, map[string]http.HandlerFunc{"POST /rest/fold": func(w http.ResponseWriter, _ *http.Request) {
+		for _, link := range []string{
+			`</rest/fold/` + id + `>; rel="` + RelComputed + `"`, `</provsap?ID=ent%3Ax.r.y>; rel="` + RelRetracted + `"`,
+			`</provsap?ID=ent%3Az>; rel="` + RelRetracted + `"`, `</provsap>; rel="` + RelRetracted + `"`, `broken; rel="` + RelRetracted + `"`,
+		} {
+			w.Header().Add("Link", link)
+		}
+		w.Header().Set("Location", "/rest/fold/"+id)
+		w.WriteHeader(http.StatusSeeOther)
+	}})
+	made, err := c.Submit(t.Context(), Submission{Definition: "fold"})
+	if err != nil || made.ID != id || made.Computed != id || !slices.Equal(made.Retracted, []string{"ent:x.r.y", "ent:z"}) {
+		t.Errorf("%+v %v", made, err)
 	}
 }
 

@@ -78,10 +78,12 @@ type Input struct {
 	ContentType string `json:"contentType,omitempty"`
 	FromJob     string `json:"fromJob,omitempty"`
 	FromResult  string `json:"fromResult,omitempty"`
-	FromURL     string `json:"fromUrl,omitempty"` // without what grants access
+	FromURL     string `json:"fromUrl,omitempty"` // without what grants access; SHA256 and Size are what it answered with
 	URL         string `json:"url"`               // where its bytes can be read
 	// SameAs are results of jobs, up to 10 and as qualified names, that have the content of this upload.
 	SameAs []string `json:"sameAs,omitempty"`
+	// Retracted tells that it should not be used, and why.
+	Retracted *ProvRetraction `json:"retracted,omitempty"`
 }
 
 // Result is an output. Of a collection the URL gives a VOTable of its members.

@@ -54,6 +54,8 @@ type Submitted struct {
 	ID string
 	// Computed is the id of an earlier job of which the same was asked and that has completed; empty: none is known.
 	Computed string
+	// Retracted are inputs, as qualified names, that should not be used.
+	Retracted []string
 }
 
 // Submit creates a job by UWS. Repeating it with the same Key gives the same job, so that
@@ -79,7 +81,7 @@ func (c *Client) Submit(ctx context.Context, s Submission) (Submitted, error) {
 			if made.ID = path.Base(location.Path); !ids.ValidJob(made.ID) {
 				return fmt.Errorf("%s sent us to %.200q, which is no job: is it a Consort server?", c.base, location)
 			}
-			made.Computed = computed(resp.Header)
+			made.Computed, made.Retracted = computed(resp.Header), retracted(resp.Header)
 			return nil
 		},
 	})
@@ -88,16 +90,35 @@ func (c *Client) Submit(ctx context.Context, s Submission) (Submitted, error) {
 
 // computed finds the job that a Link header of relation RelComputed leads to.
 func computed(header http.Header) string {
-	for _, link := range header.Values("Link") {
-		target, parameters, ok := strings.Cut(link, ">")
-		if !ok || !strings.Contains(parameters, `rel="`+RelComputed+`"`) {
-			continue
-		}
+	for _, target := range links(header, RelComputed) {
 		if id := path.Base(target); ids.ValidJob(id) {
 			return id
 		}
 	}
 	return ""
+}
+
+// retracted finds the inputs that Link headers of relation RelRetracted lead to the provenance of.
+func retracted(header http.Header) []string {
+	var entities []string
+	for _, target := range links(header, RelRetracted) {
+		if u, err := url.Parse(target); err == nil && u.Query().Get("ID") != "" {
+			entities = append(entities, u.Query().Get("ID"))
+		}
+	}
+	return entities
+}
+
+// links are the targets of the Link headers of a relation, each of which the server sends as one header.
+func links(header http.Header, relation string) []string {
+	var targets []string
+	for _, link := range header.Values("Link") {
+		target, parameters, ok := strings.Cut(strings.TrimPrefix(link, "<"), ">")
+		if ok && strings.Contains(parameters, `rel="`+relation+`"`) {
+			targets = append(targets, target)
+		}
+	}
+	return targets
 }
 
 // form is the body of a creation: pieces of text with the files between them, so that its length is known

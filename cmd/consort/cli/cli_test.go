@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -76,6 +77,8 @@ type world struct {
 	asked     []string       // queries to /provsap
 	alike     bool           // all but the outputs of jobs compared is the same
 	computed  string         // the job that was asked for the same as any created
+	warned    []string       // inputs that were retracted, of any job created
+	equals    int            // files with the content of any retracted
 	depth     string         // of the lineage asked for last
 	made      *userapi.Job   // what a creation makes; nil: a fresh job
 }
@@ -292,6 +295,9 @@ func (w *world) create(rw http.ResponseWriter, r *http.Request) {
 	}
 	if w.computed != "" {
 		rw.Header().Add("Link", `<`+w.URL+"/rest/periodogram/"+w.computed+`>; rel="`+userapi.RelComputed+`"`)
+	}
+	for _, entity := range w.warned {
+		rw.Header().Add("Link", `<`+w.URL+"/provsap?ID="+url.QueryEscape(entity)+`>; rel="`+userapi.RelRetracted+`"`)
 	}
 	rw.Header().Set("Location", w.URL+"/rest/"+r.PathValue("name")+"/"+fresh)
 	rw.WriteHeader(303)

@@ -190,7 +190,14 @@ func (a *App) printJob(j *userapi.Job) error {
 		if len(i.SameAs) > 0 {
 			from += ", same content as " + i.SameAs[0]
 		}
-		inputs = append(inputs, []string{i.Name, i.Source, bytesText(i.Size), i.SHA256, from})
+		if i.Retracted != nil {
+			from += " RETRACTED: " + i.Retracted.Reason
+		}
+		size := bytesText(i.Size)
+		if i.SHA256 == "" { // a URL that was not fetched yet
+			size = ""
+		}
+		inputs = append(inputs, []string{i.Name, i.Source, size, i.SHA256, from})
 	}
 	for _, t := range j.Attempts {
 		attempts = append(attempts, []string{strconv.FormatUint(t.Epoch, 10), t.Site, t.State, strings.TrimSpace(t.BatchSystem + " " + t.BatchID), t.Node, exitText(&t)})

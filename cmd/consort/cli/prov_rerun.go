@@ -34,9 +34,9 @@ func (a *App) provRerunCommand() *cobra.Command {
 inputs. The new job's id is printed on standard output. Uploaded inputs are fetched, checked and sent again;
 secret parameters are in no record and must be given with -p.
 
-With --wait, wait until it has ended, and tell of each output whether its bytes are identical, or its data (FITS
-DATE and CHECKSUM cards, and what tells when a VOTable was made, left aside), or whether it differs. Without, do so
-later with "consort prov diff JOB NEW --data".
+With --wait, wait until it has ended, and tell which inputs had other content, as what a URL answers with may, and
+of each output whether its bytes are identical, or its data (FITS DATE and CHECKSUM cards, and what tells when a
+VOTable was made, left aside), or whether it differs. Without, do so later with "consort prov diff JOB NEW --data".
 
 Exit status with --wait: 0 all outputs have identical data, 1 one differs; else as of "consort job wait".`,
 		`  consort prov rerun j01ke5nz --wait
@@ -82,6 +82,7 @@ func (a *App) rerun(cmd *cobra.Command, text string, f *rerunFlags) error {
 	if err != nil {
 		return submitError(err, s, "")
 	}
+	a.warn(&made)
 	again := userapi.Ref{Definition: job.Definition, ID: made.ID}
 	if a.output != jsonFormat || !f.wait {
 		if _, err := fmt.Fprintln(a.Out, again.ID); err != nil {
@@ -189,7 +190,15 @@ type comparison struct {
 	Job     string           `json:"job"`     // the new one
 	Repeats string           `json:"repeats"` // the one that was run again
 	Same    bool             `json:"same"`    // all outputs have identical data
+	Inputs  []changedInput   `json:"inputs"`  // those of other content, such as what a URL answers with by now
 	Outputs []comparedOutput `json:"outputs"`
+}
+
+// changedInput is an input that had other content when the job was run again.
+type changedInput struct {
+	Input  string `json:"input"`
+	Before string `json:"before"` // SHA-256
+	Now    string `json:"now"`
 }
 
 type comparedOutput struct {
@@ -198,13 +207,36 @@ type comparedOutput struct {
 	Reason  string `json:"reason,omitempty"`
 }
 
-// compareJobs tells of each output of a job how alike that of its repetition is.
+// changedInputs finds the inputs of two jobs that had other content, as far as it is known.
+func changedInputs(before, after *userapi.Job) []changedInput {
+	now := map[string][]string{}
+	for _, in := range after.Inputs {
+		now[in.Name] = append(now[in.Name], in.SHA256)
+	}
+	changed := []changedInput{}
+	for _, in := range before.Inputs {
+		if len(now[in.Name]) == 0 {
+			continue
+		}
+		sum := now[in.Name][0]
+		now[in.Name] = now[in.Name][1:]
+		if in.SHA256 != "" && sum != "" && sum != in.SHA256 {
+			changed = append(changed, changedInput{in.Name, in.SHA256, sum})
+		}
+	}
+	return changed
+}
+
+// compareJobs tells which inputs of a job changed, and of each output how alike that of its repetition is.
 func (a *App) compareJobs(ctx context.Context, c *userapi.Client, before *userapi.Job, again string) error {
 	after, err := c.Job(ctx, again)
 	if err != nil {
 		return err
 	}
-	all := comparison{Job: again, Repeats: before.ID, Same: true, Outputs: []comparedOutput{}}
+	all := comparison{Job: again, Repeats: before.ID, Same: true, Inputs: changedInputs(before, after), Outputs: []comparedOutput{}}
+	for _, in := range all.Inputs {
+		a.say("Input %s differs: SHA-256 %s, and %s in job %s.", in.Input, in.Now, in.Before, before.ID)
+	}
 	var rows [][]string
 	tell := func(result string, r samedata.Result) {
 		all.Same = all.Same && r.Verdict != samedata.Different

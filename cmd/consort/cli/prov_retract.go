@@ -71,16 +71,23 @@ func (a *App) retract(ctx context.Context, c *userapi.Client, text string, r use
 			return err
 		}
 	}
-	if err := c.Retract(ctx, r); err != nil {
+	told, err := c.Retract(ctx, r)
+	if r.Withdraw && userapi.NotFound(err) {
+		return fmt.Errorf("%s: %w", text, err)
+	}
+	if err != nil {
 		return provError(err, text)
 	}
 	found, err := a.impact(ctx, c, r.Entity)
 	if err != nil {
 		return err
 	}
-	if r.Withdraw {
+	switch {
+	case r.Withdraw:
 		a.say("The retraction of %s is taken back.", text)
-	} else {
+	case told != "":
+		a.say("Nothing was changed: %s", told)
+	default:
 		a.say("%s is retracted.", text)
 	}
 	return a.printImpact(found)
@@ -130,6 +137,9 @@ func (a *App) printImpact(i *userapi.ProvImpact) error {
 	if a.output == jsonFormat {
 		return a.printJSON(i)
 	}
+	if len(i.Same) > 0 {
+		defer a.say("The same bytes are also %s. What was made of those is not told here: ask for it with \"consort prov lineage … --forth\".", sameText(i))
+	}
 	if i.HiddenJobs > 0 {
 		defer a.say("%d more jobs, with %d results, are not for you to see; an operator can tell their owners.", i.HiddenJobs, i.HiddenResults)
 	}
@@ -145,4 +155,27 @@ func (a *App) printImpact(i *userapi.ProvImpact) error {
 		return nil
 	}
 	return a.printTable([]string{"STEPS", "JOB", "DEFINITION", "PHASE", "OWNER", "RESULTS", "CREATED (UTC)"}, rows)
+}
+
+// maxSameTold is how many files of equal content a line names.
+const maxSameTold = 5
+
+// sameText names the files that have the content of one.
+func sameText(i *userapi.ProvImpact) string {
+	var names []string
+	for _, n := range i.Same[:min(len(i.Same), maxSameTold)] {
+		name := n.ID
+		if f := n.File; f != nil && f.Job != "" {
+			name = f.Job + "/" + f.Result
+		}
+		names = append(names, name)
+	}
+	text := strings.Join(names, ", ")
+	switch more := len(i.Same) - len(names); {
+	case i.SameMore:
+		text += fmt.Sprintf(" and more than %d others", more)
+	case more > 0:
+		text += fmt.Sprintf(" and %d others", more)
+	}
+	return text
 }

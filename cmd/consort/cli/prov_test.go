@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -42,6 +43,13 @@ func (w *world) provenanceRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /api/v1/provenance/impact", func(rw http.ResponseWriter, r *http.Request) {
 		page := userapi.ProvImpact{Entity: r.FormValue("id"), JobCount: 1, ResultCount: 3, Next: "n",
 			Jobs: []userapi.ProvAffected{{ProvJob: userapi.ProvJob{ID: fold, Definition: "fold", Version: "1.2", Phase: "COMPLETED", Created: at(100)}, Steps: 1, Results: []string{"a", "b", "c"}}}}
+		for n := range w.equals {
+			page.Same = append(page.Same, userapi.ProvNode{ID: fmt.Sprint("ent:up.", n), Kind: "file", File: &userapi.ProvFile{Upload: fmt.Sprint(n)}})
+		}
+		if w.equals > 0 {
+			page.Same[0].File = &userapi.ProvFile{Job: series, Result: "table"}
+		}
+		page.SameMore = w.equals == 100
 		if r.FormValue("cursor") == "n" {
 			page = userapi.ProvImpact{Entity: r.FormValue("id"), JobCount: 2, ResultCount: 2, HiddenJobs: 2, HiddenResults: 2}
 		}
@@ -50,7 +58,14 @@ func (w *world) provenanceRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("POST /api/v1/provenance/retractions", func(rw http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		w.submitted = append(w.submitted, string(body))
-		rw.WriteHeader(http.StatusNoContent)
+		switch already := strings.Contains(string(body), "/plot"); {
+		case already && strings.Contains(string(body), "withdraw"):
+			http.Error(rw, "it is not retracted", 404)
+		case already:
+			reply(rw, userapi.Retracted{Message: "plot was retracted by ada\x1b[2J"})
+		default:
+			rw.WriteHeader(http.StatusNoContent)
+		}
 	})
 	mux.HandleFunc("GET /provsap", w.provsap)
 }
@@ -360,6 +375,78 @@ func TestRetract(t *testing.T) {
 	want := []string{`{"entity":"consort:` + target + `","reason":"bad"}`, `{"entity":"consort:` + target + `","reason":"good","withdraw":true}`}
 	if !slices.Equal(w.submitted, want) {
 		t.Errorf("%q", w.submitted)
+	}
+}
+
+// TestRetractTellsOfCopies: what has the same bytes may have to be retracted, too.
+func TestRetractTellsOfCopies(t *testing.T) {
+	for equals, says := range map[int]string{
+		0: "", 1: "also " + series + "/table. ", 5: "/table, ent:up.1, ent:up.2, ent:up.3, ent:up.4. ", 7: "ent:up.4 and 2 others", 100: "and more than 95 others",
+	} {
+		w := newWorld(t)
+		w.equals = equals
+		o := w.run("prov", "retract", fold+"/folded", "--reason", "bad", "--yes")
+		if o.status != 0 || !strings.Contains(o.err, says) || strings.Contains(o.err, "same bytes") != (equals > 0) {
+			t.Errorf("%d: %+v", equals, o)
+		}
+	}
+}
+
+// TestRetractTwice: what was done already, or cannot be undone, is told.
+func TestRetractTwice(t *testing.T) {
+	w := newWorld(t)
+	o := w.run("prov", "retract", fold+"/plot", "--reason", "bad", "--yes")
+	if o.status != 0 || !strings.Contains(o.err, "Nothing was changed: plot was retracted by ada") || strings.Contains(o.err, "\x1b") || strings.Contains(o.err, "is retracted.") {
+		t.Errorf("%+v", o)
+	}
+	o = w.run("prov", "retract", fold+"/plot", "--reason", "good", "--withdraw", "--yes")
+	if o.status != exitFailure || o.out != "" || !strings.Contains(o.err, "it is not retracted") || strings.Contains(o.err, "taken back") {
+		t.Errorf("%+v", o)
+	}
+}
+
+// TestRetractedInputs: they are told of when a job is made of them, and when one looks at it.
+func TestRetractedInputs(t *testing.T) {
+	w := newWorld(t)
+	w.warned = []string{"ent:" + series + ".r.table"}
+	for _, args := range [][]string{{"job", "submit", "fold"}, {"prov", "rerun", fold, "-p", "password=x"}} {
+		if o := w.run(args...); o.status != 0 || o.out != fresh+"\n" || !strings.Contains(o.err, "An input was retracted, ent:"+series+".r.table") {
+			t.Errorf("%v: %+v", args, o)
+		}
+	}
+	w.jobs = slices.DeleteFunc(w.jobs, func(j *userapi.Job) bool { return j.ID == fresh })
+	job := w.copyOf(fold, fresh)
+	job.Inputs = []userapi.Input{{Name: "series", Source: "job", SHA256: sha("table"), Size: 5, FromJob: series, FromResult: "table", Retracted: &userapi.ProvRetraction{Reason: "wrong\x1b[2J flat"}},
+		{Name: "mask", Source: "url", FromURL: "https://example.org/mask"}, {Name: "dark", Source: "url", FromURL: "https://example.org/dark", SHA256: sha("dark"), Size: 12345}}
+	o := w.run("job", "get", fresh)
+	for _, line := range []string{`series +job +5 B +` + sha("table") + ` +consort:` + series + `/table RETRACTED: wrong.*flat`, `mask +url +- +- +https://example.org/mask`,
+		`dark +url +12.3 kB +` + sha("dark") + ` +https://example.org/dark`} {
+		if o.status != 0 || !regexp.MustCompile(line).MatchString(o.out) || strings.Contains(o.out, "\x1b") {
+			t.Errorf("%s is missing in %+v", line, o)
+		}
+	}
+}
+
+// TestRerunTellsOfInputs: a URL may answer with something else by now.
+func TestRerunTellsOfInputs(t *testing.T) {
+	w := newWorld(t)
+	before := w.copyOf(fold, running)
+	w.jobs = slices.DeleteFunc(w.jobs, func(j *userapi.Job) bool { return j.ID == running && j != before })
+	before.Phase = "COMPLETED"
+	input := func(sum string) userapi.Input {
+		return userapi.Input{Name: "mask", Source: "url", FromURL: "https://example.org/mask", SHA256: sum}
+	}
+	before.Inputs = []userapi.Input{input(sha("one")), input(sha("two")), input("")}
+	w.made = w.copyOf(running, fresh)
+	w.made.Inputs = []userapi.Input{input(sha("one")), input(sha("three")), input(sha("four"))}
+	o := w.run("prov", "rerun", running, "-p", "password=x", "--wait")
+	if o.status != 0 || strings.Count(o.err, "Input mask differs") != 1 || !strings.Contains(o.err, sha("three")+", and "+sha("two")) {
+		t.Errorf("%+v", o)
+	}
+	var all comparison
+	o = w.run("prov", "rerun", running, "-p", "password=x", "--wait", "-q", "-o", "json")
+	if err := json.Unmarshal([]byte(o.out), &all); err != nil || !slices.Equal(all.Inputs, []changedInput{{"mask", sha("two"), sha("three")}}) {
+		t.Errorf("%v %+v", err, o)
 	}
 }
 

@@ -108,9 +108,17 @@ func (a *App) submit(cmd *cobra.Command, name string, f *submitFlags) error {
 	if err != nil {
 		return submitError(err, &s, forgottenAt(f.inputs, err))
 	}
+	a.warn(&made)
 	a.offer(ctx, c, &made, f.reuse)
 	name, _, _ = strings.Cut(name, "@")
 	return a.submitted(ctx, c, userapi.Ref{Definition: name, ID: made.ID}, f, timeout)
+}
+
+// warn tells of inputs that should not be used. The job is made nevertheless: it may be what shows why.
+func (a *App) warn(made *userapi.Submitted) {
+	for _, entity := range made.Retracted {
+		a.say("An input was retracted, %s: \"consort job get %s\" tells why.", entity, made.ID)
+	}
 }
 
 // offer tells of an earlier job of which the same was asked, or whose results were taken over.

@@ -319,9 +319,12 @@ func (s *Surface) impact(c *fiber.Ctx) error {
 		return unknown(err)
 	}
 	answer := userapi.ProvImpact{
-		Entity: found.Entity, Retracted: retraction(found.Retracted), Jobs: []userapi.ProvAffected{},
+		Entity: found.Entity, Retracted: retraction(found.Retracted), SameMore: found.SameMore, Jobs: []userapi.ProvAffected{},
 		JobCount: found.JobCount, ResultCount: found.ResultCount, HiddenJobs: found.HiddenJobs, HiddenResults: found.HiddenResults,
 		Truncated: found.Truncated, Next: found.Next,
+	}
+	for _, n := range found.Same {
+		answer.Same = append(answer.Same, node(c, n))
 	}
 	for _, j := range found.Jobs {
 		answer.Jobs = append(answer.Jobs, userapi.ProvAffected{ProvJob: provJob(c, j.JobInfo), Steps: j.Steps, Results: some(j.Results)})
@@ -399,6 +402,34 @@ func (s *Surface) recognise(c *fiber.Ctx, j *userapi.Job) error {
 			if n.File != nil && n.File.Job != "" {
 				in.SameAs = append(in.SameAs, n.ID)
 			}
+		}
+	}
+	return nil
+}
+
+// tellInputs adds what only the provenance knows of a job's inputs: what URLs answered with, and what was retracted.
+func (s *Surface) tellInputs(c *fiber.Ctx, j *userapi.Job) error {
+	if len(j.Inputs) == 0 {
+		return nil
+	}
+	given, err := s.Provenance.Inputs(request.Context(c), request.Principal(c), j.ID)
+	if err != nil {
+		return err
+	}
+	byRole := map[string][]provenance.Given{}
+	for _, g := range given {
+		byRole[g.Role] = append(byRole[g.Role], g)
+	}
+	for i := range j.Inputs {
+		in := &j.Inputs[i]
+		if len(byRole[in.Name]) == 0 {
+			continue
+		}
+		g := byRole[in.Name][0]
+		byRole[in.Name] = byRole[in.Name][1:]
+		in.Retracted = retraction(g.Retracted)
+		if in.Source == "url" {
+			in.SHA256, in.Size = g.SHA256, g.Size
 		}
 	}
 	return nil

@@ -165,6 +165,41 @@ func TestRetraction(t *testing.T) {
 	}
 }
 
+// TestInputsOfAJob: its view tells which inputs were retracted, and what a URL answered with once that is known.
+func TestInputsOfAJob(t *testing.T) {
+	c := newChain(t)
+	if view := c.View(c.second); len(view.Inputs) != 1 || view.Inputs[0].Retracted != nil || view.Inputs[0].SHA256 == "" {
+		t.Errorf("%+v", view.Inputs)
+	}
+	if a := c.retract(coordtest.Alice, `{"entity":"ent:`+c.first+`.r.answer","reason":"wrong flat field"}`); a.Status != 204 {
+		t.Fatalf("%d %s", a.Status, a.Text())
+	}
+	if r := c.View(c.second).Inputs[0].Retracted; r == nil || r.Reason != "wrong flat field" || r.Entity != "ent:"+c.first+".r.answer" {
+		t.Errorf("%+v", r)
+	}
+
+	const address = "https://archive.example/"
+	sum := coordtest.MainOutput("bytes").SHA256()
+	form := coordtest.Form("/rest/trial", "data", address+"a", "data", address+"b", "PHASE", "RUN")
+	form.Token = coordtest.Alice
+	id := coordtest.Job(c.Do(form).Header.Get("Location"))
+	attempt := c.site.Take()
+	attempt.Report("running")
+	for _, in := range c.View(id).Inputs {
+		if in.SHA256 != "" || in.Size != 0 || in.Source != "url" {
+			t.Errorf("%+v", in)
+		}
+	}
+	code, now := 0, time.Now()
+	attempt.Commit(siteapi.Facts{ExitCode: &code, Started: now, Ended: now, Transfers: []siteapi.Transfer{
+		{Name: "data", SHA256: strings.Repeat("ab", 32), Bytes: 7, Protocol: "https", Start: now, End: now},
+		{Name: "data", SHA256: sum, Bytes: 8, Protocol: "https", Start: now, End: now},
+	}}, coordtest.MainOutput("fetched"))
+	if in := c.View(id).Inputs; in[0].Size != 7 || in[0].FromURL != address+"a" || in[1].SHA256 != sum || in[1].Size != 8 || !strings.HasSuffix(in[1].URL, "/parameters/data.2") {
+		t.Errorf("%+v", in)
+	}
+}
+
 // TestUploadsAreRecognised: what was fetched and sent again is the result that it was.
 func TestUploadsAreRecognised(t *testing.T) {
 	c := newChain(t)

@@ -175,6 +175,9 @@ func (s *Surface) job(c *fiber.Ctx) error {
 		return hide(err)
 	}
 	view := job(c, j, attempts)
+	if err := s.tellInputs(c, &view); err != nil {
+		return hide(err)
+	}
 	if err := s.recognise(c, &view); err != nil {
 		return err
 	}
