@@ -129,6 +129,10 @@ func (u *user) wait(ref userapi.Ref, want uws.Phase) *uws.Job {
 	if doc.Phase != want {
 		u.Fatalf("job %s is %s, want %s: %+v %+v", ref.ID, doc.Phase, want, doc.Error, doc.Info)
 	}
+	// Of quick jobs, too, it is known when they started, whatever the site's clock said.
+	if want == uws.Completed && (doc.StartTime.Before(doc.CreationTime) || doc.EndTime.Before(doc.StartTime)) {
+		u.Errorf("job %s was created %v, started %v and ended %v", ref.ID, doc.CreationTime, doc.StartTime, doc.EndTime)
+	}
 	return doc
 }
 
