@@ -7,7 +7,7 @@ import (
 )
 
 // mostLabelled is the number of edges up to which their labels are drawn.
-const mostLabelled = 80
+const mostLabelled = 100
 
 // part is a connected component of the diagram, laid out on its own.
 type part struct {
