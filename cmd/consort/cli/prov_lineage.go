@@ -151,9 +151,10 @@ func (a *App) roots(ctx context.Context, c *userapi.Client, text string) ([]stri
 	return []string{node}, err
 }
 
-// node is the identifier, as the JSON API takes it, of a job, a result or a name of the provenance itself.
+// node is the identifier, as the JSON API takes it, of a job, a result or a name of the provenance itself, short or in
+// full.
 func (a *App) node(ctx context.Context, c *userapi.Client, text string) (string, error) {
-	if strings.HasPrefix(text, "sha256:") || prefixed(text) {
+	if strings.HasPrefix(text, "sha256:") || prefixed(text) || strings.Contains(text, "://") && strings.Contains(text, "/id/") {
 		return text, nil
 	}
 	text = strings.TrimPrefix(text, "consort:")

@@ -180,6 +180,7 @@ func TestExport(t *testing.T) {
 		{"graph " + fold, fold + ".svg\n", fold + ".svg", "ATTRIBUTES=0", ""},
 		{"graph " + fold + "/plot --to a.PNG --attributes", "a.PNG\n", "a.PNG", "ATTRIBUTES=1", ""},
 		{"graph " + fold + " --to -", "PROV-SVG of job:" + fold + "\n", "", "", ""},
+		{"export https://consort.example/id/entity/up.x", "PROV-JSON of https://consort.example/id/entity/up.x\n", "", "DIRECTION=BACK", ""},
 		{"graph ent:" + fold + ".r.plot --forth", "ent_" + fold + ".r.plot.svg\n", "", "DIRECTION=FORTH", ""},
 	} {
 		o := w.run(strings.Fields("prov " + c.args)...)
