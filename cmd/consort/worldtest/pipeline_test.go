@@ -326,7 +326,7 @@ func (u *user) picture(r pipelineRun) {
 		u.Fatal(err)
 	}
 	for _, ref := range r.all() {
-		if !strings.Contains(string(svg), ">"+ref.ID+"<") {
+		if !strings.Contains(string(svg), "<title>"+ref.Definition+", "+ref.ID+"\n") { // the label may be shortened
 			u.Errorf("the picture does not show %s %s", ref.Definition, ref.ID)
 		}
 	}
