@@ -38,7 +38,8 @@ func (w *world) provenanceRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /api/v1/provenance/verify/{id}", func(rw http.ResponseWriter, r *http.Request) {
 		ok := r.PathValue("id") != failed
 		reply(rw, userapi.ProvReport{Job: r.PathValue("id"), OK: ok, Checks: []userapi.ProvCheck{
-			{What: "result folded", OK: true}, {What: "fragment 7 of meudon: signature", OK: ok, Detail: "by key 1\x1b[31m"}}})
+			{What: "result folded", OK: true}, {What: "fragment 7 of meudon: signature", OK: ok, Detail: "by key 1\x1b[31m"},
+			{What: "input series", OK: true, Detail: "retracted", Remark: true}}})
 	})
 	mux.HandleFunc("GET /api/v1/provenance/impact", func(rw http.ResponseWriter, r *http.Request) {
 		page := userapi.ProvImpact{Entity: r.FormValue("id"), JobCount: 1, ResultCount: 3, Next: "n",
