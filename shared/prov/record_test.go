@@ -289,6 +289,23 @@ func TestLineageAcrossJobs(t *testing.T) {
 	}
 }
 
+// TestTreeOfReusedJob goes on through the job whose results another one took over.
+func TestTreeOfReusedJob(t *testing.T) {
+	g := graphOf(t, reused())
+	if err := g.Merge(graphOf(t, completed())); err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	if err := Tree(&b, g, ResultID(job2, "table"), TreeOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"took over the results of  periodogram 1.2.0", "attempt 1 at meudon"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in %s", want, b.String())
+		}
+	}
+}
+
 func TestSecretsStayOut(t *testing.T) {
 	for _, c := range cases {
 		g := graphOf(t, c.record())

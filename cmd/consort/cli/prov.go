@@ -98,6 +98,22 @@ func (a *App) provTree(ctx context.Context, c *userapi.Client, job *userapi.Job,
 	return err
 }
 
+// source is a job that another one had results of, and what was given.
+type source struct{ job, given string }
+
+func sources(j *userapi.Job) []source {
+	var from []source
+	if j.ReusedFrom != "" {
+		from = append(from, source{j.ReusedFrom, "results were taken over"})
+	}
+	for _, input := range j.Inputs {
+		if input.FromJob != "" {
+			from = append(from, source{input.FromJob, "result was used as " + input.Name})
+		}
+	}
+	return from
+}
+
 // lineage merges the provenance of a job with that of the jobs whose results it used, and so on. What cannot
 // be read is told, and ends that branch.
 func (a *App) lineage(ctx context.Context, c *userapi.Client, job *userapi.Job) (*prov.Graph, error) {
@@ -110,21 +126,21 @@ func (a *App) lineage(ctx context.Context, c *userapi.Client, job *userapi.Job) 
 	for len(queue) > 0 {
 		from := queue[0]
 		queue = queue[1:]
-		for _, input := range from.Inputs {
-			if input.FromJob == "" || seen[input.FromJob] {
+		for _, source := range sources(from) {
+			if seen[source.job] {
 				continue
 			}
 			if len(seen) >= maxLineage {
 				a.say("The lineage goes back through more than %d jobs; the rest is left out.", maxLineage)
 				return graph, nil
 			}
-			seen[input.FromJob] = true
-			earlier, err := a.addJob(ctx, c, graph, input.FromJob)
+			seen[source.job] = true
+			earlier, err := a.addJob(ctx, c, graph, source.job)
 			if ctx.Err() != nil {
 				return nil, err
 			}
 			if err != nil {
-				a.say("Job %s, whose result was used as %s, cannot be traced: %v", input.FromJob, input.Name, err)
+				a.say("Job %s, whose %s, cannot be traced: %v", source.job, source.given, err)
 				continue
 			}
 			queue = append(queue, earlier)

@@ -273,6 +273,14 @@ func (w *world) copyOf(id, as string) *userapi.Job {
 	return nil
 }
 
+// TestSources: the jobs that a tree goes back to.
+func TestSources(t *testing.T) {
+	got := sources(&userapi.Job{ReusedFrom: series, Inputs: []userapi.Input{{Name: "raw"}, {Name: "data", FromJob: fold}}})
+	if want := []source{{series, "results were taken over"}, {fold, "result was used as data"}}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestVerify(t *testing.T) {
 	w := newWorld(t)
 	if o := w.run("prov", "verify", fold); o.status != 0 || !strings.Contains(o.err, "all 2 checks passed") {
