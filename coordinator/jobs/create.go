@@ -65,7 +65,8 @@ type Created struct {
 	ID         string
 	Definition string // canonical name of its list
 	Phase      string
-	// Earlier is a completed job that was asked for the same and that the caller may read; nil when none is at hand.
+	// Earlier is a completed job that was asked for the same and that the caller may read; nil when none is at hand, and
+	// for drafts.
 	Earlier *state.Job
 	// Retracted names the files among those given that somebody took back (ent: identifiers). The job is made
 	// nevertheless: it may be what shows why.
@@ -160,8 +161,11 @@ func (s *Service) create(ctx context.Context, p auth.Principal, key string, hash
 		return nil, err
 	}
 	body.Id = result.Job // an earlier one when the request was repeated
-	return &Created{ID: result.Job, Definition: body.Definition, Phase: result.Phase,
-		Earlier: s.offer(p, body), Retracted: s.retracted(body.Id, body.Inputs)}, nil
+	created := &Created{ID: result.Job, Definition: body.Definition, Phase: result.Phase, Retracted: s.retracted(body.Id, body.Inputs)}
+	if body.Run { // a draft may still change
+		created.Earlier = s.offer(p, body)
+	}
+	return created, nil
 }
 
 // requestHash is the same whenever the same is asked for. What is not the client's is left out: ids made
