@@ -112,6 +112,34 @@ func (c *caller) do(method, url, form string, want int) (location string, size i
 	return string(answer.Header.Peek("Location")), len(answer.Body()), nil
 }
 
+// settle waits until what was done before has no more work to leave in the background, such as the compaction of tables:
+// until next to no CPU is used.
+func settle(ctx context.Context, used func() time.Duration) error {
+	const look, patience = 500 * time.Millisecond, 2 * time.Minute
+	for end, before := time.Now().Add(patience), used(); time.Now().Before(end); {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(look):
+		}
+		now := used()
+		if now-before <= look/20 {
+			return nil
+		}
+		before = now
+	}
+	return nil
+}
+
+// ownCPU is how long this process has used a core.
+func ownCPU() time.Duration {
+	var r unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &r) != nil {
+		return 0
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+}
+
 // fsyncs measures the disk: 4 KiB appended and made durable, again and again.
 func fsyncs(dir string, d time.Duration) (times, error) {
 	file, err := os.Create(filepath.Join(dir, "fsync"))

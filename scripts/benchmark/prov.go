@@ -12,8 +12,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"consort/coordinator/auth"
 	"consort/coordinator/command"
 	"consort/coordinator/provenance"
@@ -56,7 +54,7 @@ func prov(ctx context.Context, b *bench) error {
 	if l.store, err = state.Open(state.Config{Dir: filepath.Join(dir, "state"), Logger: l.log}); err != nil {
 		return err
 	}
-	if err := errors.Join(settle(ctx), l.ask(ctx, b), l.store.Close()); err != nil {
+	if err := errors.Join(settle(ctx, ownCPU), l.ask(ctx, b), l.store.Close()); err != nil {
 		return err
 	}
 	return recording(ctx, b, took/time.Duration(jobs))
@@ -246,32 +244,6 @@ func facts(id string) *command.Facts {
 		BatchSystem: "slurm", BatchId: id[20:], Node: "node17", AgentVersion: "1.0.0", ExitCode: &code,
 		Logs: []*command.Log{{Name: "stdout", Sha256: hashOf("stdout" + id), Size: 100, FullSize: 100}},
 	}
-}
-
-// settle waits until what loading has left to do in the background, the compaction of tables, has ended: until this
-// process uses next to no CPU.
-func settle(ctx context.Context) error {
-	const look, patience = 500 * time.Millisecond, 2 * time.Minute
-	used := func() time.Duration {
-		var r unix.Rusage
-		if unix.Getrusage(unix.RUSAGE_SELF, &r) != nil {
-			return 0
-		}
-		return time.Duration(r.Utime.Nano() + r.Stime.Nano())
-	}
-	for end, before := time.Now().Add(patience), used(); time.Now().Before(end); {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(look):
-		}
-		now := used()
-		if now-before < look/20 {
-			return nil
-		}
-		before = now
-	}
-	return nil
 }
 
 // asks is how often each question is asked.

@@ -54,13 +54,17 @@ func creates(ctx context.Context, b *bench, s *server, d time.Duration) error {
 	digest := strings.Repeat("ab", 32)
 	err = e.publish(ctx, "probe", "1.0.0", digest)
 	url, c := s.url()+"/rest/probe", newCaller(s.address)
+	both := func() time.Duration {
+		server, _ := s.cpu()
+		return ownCPU() + server
+	}
 	for _, crowd := range crowds {
-		if err != nil {
+		if err = errors.Join(err, settle(ctx, both)); err != nil {
 			break
 		}
 		var most, got pressed
 		most, err = press(ctx, crowd.clients, d, func() error { return e.propose(ctx, createProbe("1.0.0", digest)) })
-		if err != nil {
+		if err = errors.Join(err, settle(ctx, both)); err != nil {
 			break
 		}
 		got, err = press(ctx, crowd.clients, d, func() error {

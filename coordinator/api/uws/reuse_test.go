@@ -28,11 +28,14 @@ func TestReuse(t *testing.T) {
 		t.Errorf("%s", first.Header)
 	}
 	done := w.complete("text", "same")
-	again := w.status(303, w.Post("/rest/probe", "text", "same"))
+	if draft := w.status(303, w.Post("/rest/probe", "text", "same")); computed(draft) != "" {
+		t.Errorf("%s", draft.Header)
+	}
+	again := w.status(303, w.Post("/rest/probe", "text", "same", "PHASE", "RUN"))
 	if computed(again) != done {
 		t.Errorf("offered %q, want %s", computed(again), done)
 	}
-	if other := w.status(303, w.Post("/rest/probe", "text", "other")); computed(other) != "" {
+	if other := w.status(303, w.Post("/rest/probe", "text", "other", "PHASE", "RUN")); computed(other) != "" {
 		t.Errorf("%s", other.Header)
 	}
 	reused := w.status(303, w.Post("/rest/probe", "text", "same", "reuse", "1", "PHASE", "RUN")).Header.Get("Location")
@@ -73,7 +76,7 @@ func TestRetracted(t *testing.T) {
 		want := map[string]string{"text=same": done, "input=" + input: made}
 		for _, given := range []string{"text=same", "input=" + input} {
 			name, value, _ := strings.Cut(given, "=")
-			a := w.Post("/rest/probe", name, value)
+			a := w.Post("/rest/probe", name, value, "PHASE", "RUN")
 			if warned(a) != (retracted && name == "input") {
 				t.Errorf("retracted %v, %s: %s", retracted, given, a.Header)
 			}
