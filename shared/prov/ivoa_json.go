@@ -26,20 +26,7 @@ func WriteIVOAJSON(w io.Writer, g *Graph) error {
 		j.text(IRIFed)
 	}
 	j.close()
-	j.sections(newView(g, IVOA))
-	if len(g.bundles) > 0 {
-		j.line("bundle")
-		j.open()
-		for _, b := range g.bundles {
-			j.line(b.id.String())
-			j.open()
-			j.sections(newView(b.graph, IVOA))
-			j.close()
-		}
-		j.close()
-	}
-	j.close()
-	j.out.WriteByte('\n')
+	j.graphs(g, func(g *Graph) { j.sections(newView(g, IVOA)) })
 	if err := j.out.Flush(); err != nil {
 		return fmt.Errorf("writing the JSON of the IVOA model: %w", err)
 	}

@@ -22,20 +22,7 @@ func WriteJSON(w io.Writer, g *Graph) error {
 		j.text(ns.IRI)
 	}
 	j.close()
-	j.records(g)
-	if len(g.bundles) > 0 {
-		j.line("bundle")
-		j.open()
-		for _, b := range g.bundles {
-			j.line(b.id.String())
-			j.open()
-			j.records(b.graph)
-			j.close()
-		}
-		j.close()
-	}
-	j.close()
-	j.out.WriteByte('\n')
+	j.graphs(g, j.records)
 	if err := j.out.Flush(); err != nil {
 		return fmt.Errorf("writing PROV-JSON: %w", err)
 	}
@@ -48,6 +35,24 @@ type jsonWriter struct {
 	scratch []byte
 	comma   bool // a member or element went before, on this level
 	blanks  int  // relations without id so far: their keys are _:n1, _:n2, …
+}
+
+// graphs writes the records of a document and of its bundles, and ends it.
+func (j *jsonWriter) graphs(g *Graph, records func(*Graph)) {
+	records(g)
+	if len(g.bundles) > 0 {
+		j.line("bundle")
+		j.open()
+		for _, b := range g.bundles {
+			j.line(b.id.String())
+			j.open()
+			records(b.graph)
+			j.close()
+		}
+		j.close()
+	}
+	j.close()
+	j.out.WriteByte('\n')
 }
 
 func (j *jsonWriter) open() {
